@@ -66,7 +66,7 @@ bool log_is_terminal(void);
 // All of these end the program when memory runs out or the size overflows; none returns NULL, not even for 0 elements.
 // Memory comes zeroed, except from memory_resize, whose new part is undefined. Freed with memory_free.
 void *memory_allocate(size_t count, size_t size);
-void *memory_allocate_aligned(size_t count, size_t size); // MEMORY_ALIGNMENT
+void *memory_allocate_aligned(size_t count, size_t size);  // MEMORY_ALIGNMENT
 void *memory_resize(void *old, size_t count, size_t size); // old from memory_allocate, or NULL
 void memory_free(void *pointer);                           // NULL is nothing
 char *memory_string(const char *text);
@@ -122,9 +122,18 @@ void random_block(uint32_t out[4], random_stream stream, uint64_t row, uint32_t 
 double random_uniform(random_stream stream, uint64_t row, uint32_t column); // [0, 1)
 // Two independent standard normals from one block (Box and Muller).
 void random_normal_pair(double out[2], random_stream stream, uint64_t row, uint32_t column);
-// Element i of a permutation of 0 .. n - 1 that the stream names: a bijection computed index by index (a Feistel network
-// walked until it falls inside n), so that an order needs no memory and resumes anywhere. 0 <= i < n.
+// Element i of a permutation of 0 .. n - 1 that the stream names: a bijection computed index by index (a Feistel
+// network walked until it falls inside n), so that an order needs no memory and resumes anywhere. 0 <= i < n.
 uint64_t random_permutation(random_stream stream, uint64_t n, uint64_t i);
+
+// ---- INI files (ini.c), over inih ---------------------------------------------------------------------------------
+
+// Called for every key = value, in order; where is "file.ini:12". False, with err filled, ends the reading.
+typedef bool (*ini_entry)(void *context, const char *section, const char *key, const char *value, const char *where,
+                          error *err);
+// A line of more than 199 characters is refused by number (inih would cut it without a word), as is anything that is
+// not INI. `#` and `;` begin comments, the latter also behind a value.
+bool ini_read(const char *path, ini_entry entry, void *context, error *err);
 
 // ---- options (option.c) -------------------------------------------------------------------------------------------
 //
@@ -139,7 +148,7 @@ typedef enum { OPTION_BOOL, OPTION_INT, OPTION_UINT64, OPTION_DOUBLE, OPTION_STR
 // OPTION_BOOL is a bool, on the command line on/off, true/false, yes/no, 1/0, or the bare --key; OPTION_INT is an
 // int64_t, OPTION_UINT64 a uint64_t, OPTION_DOUBLE a double.
 typedef struct {
-    const char *name;     // "section.key"
+    const char *name; // "section.key"
     option_type type;
     size_t offset;        // of the field in the room's settings struct
     const char *fallback; // the default, as one would type it
@@ -159,8 +168,7 @@ void option_set_defaults(const option_table *tables, size_t n);
 // nearest one.
 bool option_set(const option_table *tables, size_t n, const char *name, const char *value, const char *where,
                 error *err);
-// Reads [section] key = value lines with inih. A line of more than 199 characters is refused by number, as is anything
-// that is not INI. `#` and `;` begin comments.
+// Reads [section] key = value lines by ini_read.
 bool option_read_file(const option_table *tables, size_t n, const char *path, error *err);
 // Reads --section.key=value, --section.key value and --flag. Words that are not options are left in argv[1 ..] and
 // *argc is set to their number plus one.
@@ -178,7 +186,8 @@ size_t option_distance(const char *a, const char *b);
 // ---- time (time.c) ------------------------------------------------------------------------------------------------
 
 double time_now(void); // seconds, monotonic
-// "3m12s", "1h02m", "45s": into out[16].
+#define TIME_TEXT_SIZE 32
+// "3m12s", "1h02m", "45s": into out[TIME_TEXT_SIZE].
 void time_format(char *out, double seconds);
 
 // Where a rank's time in a step goes. Spans do not nest: beginning one ends the one before.

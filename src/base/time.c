@@ -1,0 +1,43 @@
+#include "base/base.h"
+
+#include <math.h>
+#include <string.h>
+#include <time.h>
+
+const char *const span_names[SPAN_COUNT] = {"other", "attention", "ffn",  "exchange",
+                                            "idle",  "embedding", "head", "optimizer"};
+
+static span current = SPAN_OTHER;
+static double begun; // when the current span began; 0 before the first
+static double totals[SPAN_COUNT];
+
+double time_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void time_format(char *out, double seconds) {
+    long s = lround(fmax(0, fmin(seconds, 359996400)));
+    if (s >= 3600)
+        snprintf(out, TIME_TEXT_SIZE, "%ldh%02ldm", s / 3600, s / 60 % 60);
+    else if (s >= 60)
+        snprintf(out, TIME_TEXT_SIZE, "%ldm%02lds", s / 60, s % 60);
+    else
+        snprintf(out, TIME_TEXT_SIZE, "%lds", s);
+}
+
+span time_span(span next) {
+    double now = time_now();
+    span last = current;
+    if (begun > 0) totals[last] += now - begun;
+    begun = now;
+    current = next;
+    return last;
+}
+
+void time_span_collect(double seconds[SPAN_COUNT]) {
+    time_span(current);
+    memcpy(seconds, totals, sizeof totals);
+    memset(totals, 0, sizeof totals);
+}

@@ -1,0 +1,218 @@
+#include "parallel/internal.h"
+
+#include <limits.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SPINS 2000 // tests of a request before the core is yielded, where every rank has a core
+
+static comm world;
+static bool may_spin;
+
+void comm_check(int code, const char *call, const char *file, int line) {
+    if (code == MPI_SUCCESS) return;
+    char reason[MPI_MAX_ERROR_STRING];
+    int length = 0;
+    MPI_Error_string(code, reason, &length);
+    fatal_at(file, line, "%s failed: %.*s", call, length, reason);
+}
+
+int comm_count(int64_t n) {
+    REQUIRE(n >= 0 && n <= INT_MAX);
+    return (int)n;
+}
+
+bool comm_may_spin(void) { return may_spin; }
+int comm_rank(const comm *c) { return c->rank; }
+int comm_size(const comm *c) { return c->size; }
+comm *comm_world(void) { return &world; }
+
+// ---- start and end
+
+static void abort_world(void) { MPI_Abort(MPI_COMM_WORLD, ERROR_INTERNAL); }
+
+static void comm_fill(comm *c, MPI_Comm mpi) {
+    c->mpi = mpi;
+    CHECK_MPI(MPI_Comm_set_errhandler(mpi, MPI_ERRORS_RETURN));
+    CHECK_MPI(MPI_Comm_rank(mpi, &c->rank));
+    CHECK_MPI(MPI_Comm_size(mpi, &c->size));
+    c->requests = memory_allocate(2 * (size_t)c->size, sizeof(MPI_Request));
+    if (c->size > 1) c->buffer = memory_allocate_aligned(COMM_CHUNK + (size_t)c->size, sizeof(float));
+}
+
+static void comm_empty(comm *c) {
+    memory_free(c->requests);
+    memory_free(c->buffer);
+}
+
+// The cores that this node's ranks may use together, against their number.
+static bool ranks_fit_cores(void) {
+    MPI_Comm node;
+    CHECK_MPI(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
+    cpu_set_t mine, all;
+    CPU_ZERO(&mine);
+    if (sched_getaffinity(0, sizeof mine, &mine)) CPU_ZERO(&mine);
+    CHECK_MPI(MPI_Allreduce(&mine, &all, sizeof mine, MPI_BYTE, MPI_BOR, node));
+    int ranks;
+    CHECK_MPI(MPI_Comm_size(node, &ranks));
+    CHECK_MPI(MPI_Comm_free(&node));
+    return ranks <= CPU_COUNT(&all);
+}
+
+void comm_start(int *argc, char ***argv) {
+    // Open MPI spins in its own waits unless it knows of more ranks than cores; it must be told before it starts.
+    setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+    int provided;
+    CHECK_MPI(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided));
+    if (provided < MPI_THREAD_FUNNELED) FATAL("this MPI has no MPI_THREAD_FUNNELED");
+    comm_fill(&world, MPI_COMM_WORLD);
+    fatal_set_handler(abort_world);
+    log_set_root(world.rank == 0);
+    may_spin = ranks_fit_cores();
+}
+
+void comm_finish(void) {
+    comm_empty(&world);
+    CHECK_MPI(MPI_Finalize());
+}
+
+comm *comm_split(comm *c, int color, int key) {
+    MPI_Comm part;
+    CHECK_MPI(MPI_Comm_split(c->mpi, color, key, &part));
+    comm *out = memory_allocate(1, sizeof *out);
+    comm_fill(out, part);
+    return out;
+}
+
+void comm_free(comm *c) {
+    if (!c) return;
+    CHECK_MPI(MPI_Comm_free(&c->mpi));
+    comm_empty(c);
+    memory_free(c);
+}
+
+// ---- waiting
+
+void comm_wait(int n, MPI_Request *requests) {
+    int done;
+    CHECK_MPI(MPI_Testall(n, requests, &done, MPI_STATUSES_IGNORE));
+    if (done) return;
+    span before = time_span(SPAN_IDLE);
+    for (int64_t tests = 0; !done; tests++) {
+        if (!may_spin || tests > SPINS) sched_yield();
+        CHECK_MPI(MPI_Testall(n, requests, &done, MPI_STATUSES_IGNORE));
+    }
+    time_span(before);
+}
+
+// Any call that looks for messages moves all of them along; a probe needs no request to look at.
+void parallel_progress(void) {
+    int found;
+    if (world.size > 1) CHECK_MPI(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, world.mpi, &found, MPI_STATUS_IGNORE));
+}
+
+// ---- small collectives
+
+void comm_barrier(comm *c) {
+    MPI_Request request;
+    CHECK_MPI(MPI_Ibarrier(c->mpi, &request));
+    comm_wait(1, &request);
+}
+
+void comm_broadcast(comm *c, void *data, size_t size, int root) {
+    for (size_t at = 0; at < size;) { // in pieces that fit an int
+        size_t piece = size - at < 1 << 30 ? size - at : 1 << 30;
+        MPI_Request request;
+        CHECK_MPI(MPI_Ibcast((char *)data + at, comm_count((int64_t)piece), MPI_BYTE, root, c->mpi, &request));
+        comm_wait(1, &request);
+        at += piece;
+    }
+}
+
+// Every rank's size bytes, in rank order, into all [comm_size, size].
+static void gather_all(comm *c, const void *mine, void *all, size_t size) {
+    MPI_Request request;
+    int n = comm_count((int64_t)size);
+    CHECK_MPI(MPI_Iallgather(mine, n, MPI_BYTE, all, n, MPI_BYTE, c->mpi, &request));
+    comm_wait(1, &request);
+}
+
+bool comm_agree(comm *c, error *err) {
+    int *kinds = memory_allocate((size_t)c->size, sizeof *kinds);
+    int mine = (int)err->kind, root = 0;
+    gather_all(c, &mine, kinds, sizeof mine);
+    while (root < c->size && kinds[root] == ERROR_NONE) root++;
+    bool fine = root == c->size;
+    memory_free(kinds);
+    if (!fine) comm_broadcast(c, err, sizeof *err, root);
+    return fine;
+}
+
+char *comm_broadcast_text(comm *c, const char *text, int root) {
+    uint64_t size = c->rank == root ? strlen(text) : 0;
+    comm_broadcast(c, &size, sizeof size, root);
+    char *out = memory_allocate(size + 1, 1);
+    if (c->rank == root) memcpy(out, text, size);
+    comm_broadcast(c, out, size, root);
+    return out;
+}
+
+char **comm_gather_texts(comm *c, const char *text) {
+    char **all = memory_allocate((size_t)c->size, sizeof *all);
+    for (int r = 0; r < c->size; r++) all[r] = comm_broadcast_text(c, text, r);
+    return all;
+}
+
+static double add(double a, double b) { return a + b; }
+static double larger(double a, double b) { return a > b ? a : b; }
+
+static void combine_doubles(comm *c, double *values, int n, double (*combine)(double, double)) {
+    if (c->size == 1) return;
+    size_t size = (size_t)n * sizeof *values;
+    double *all = memory_allocate((size_t)c->size, size);
+    gather_all(c, values, all, size);
+    for (int i = 0; i < n; i++) {
+        values[i] = all[i];
+        for (int r = 1; r < c->size; r++) values[i] = combine(values[i], all[(int64_t)r * n + i]);
+    }
+    memory_free(all);
+}
+
+void comm_sum_doubles(comm *c, double *values, int n) { combine_doubles(c, values, n, add); }
+void comm_max_doubles(comm *c, double *values, int n) { combine_doubles(c, values, n, larger); }
+
+// ---- long vectors
+
+// values [n], n at most COMM_CHUNK: rank r sums slice r of everybody's vector, in rank order, and hands it back.
+static void sum_chunk(comm *c, float *values, int64_t n) {
+    int64_t slice = (n + c->size - 1) / c->size;
+    int64_t first = slice * c->rank < n ? slice * c->rank : n;
+    int64_t mine = first + slice < n ? slice : n - first;
+    int k = 0;
+    for (int r = 0; r < c->size; r++) {
+        if (r == c->rank) continue;
+        int64_t theirs = slice * r < n ? (slice * r + slice < n ? slice : n - slice * r) : 0;
+        CHECK_MPI(MPI_Irecv(c->buffer + slice * r, comm_count(mine), MPI_FLOAT, r, TAG_SUM, c->mpi, &c->requests[k++]));
+        CHECK_MPI(MPI_Isend(values + (theirs ? slice * r : 0), comm_count(theirs), MPI_FLOAT, r, TAG_SUM, c->mpi,
+                            &c->requests[k++]));
+    }
+    comm_wait(k, c->requests);
+    memcpy(c->buffer + slice * c->rank, values + first, (size_t)mine * sizeof *values);
+    memcpy(values + first, c->buffer, (size_t)mine * sizeof *values);
+    for (int r = 1; r < c->size; r++)
+        for (int64_t i = 0; i < mine; i++) values[first + i] += c->buffer[slice * r + i];
+    k = 0;
+    for (int r = 0; r < c->size; r++) {
+        if (r == c->rank) continue;
+        int64_t at = slice * r < n ? slice * r : n, theirs = at + slice < n ? slice : n - at;
+        CHECK_MPI(MPI_Irecv(values + at, comm_count(theirs), MPI_FLOAT, r, TAG_GATHER, c->mpi, &c->requests[k++]));
+        CHECK_MPI(MPI_Isend(values + first, comm_count(mine), MPI_FLOAT, r, TAG_GATHER, c->mpi, &c->requests[k++]));
+    }
+    comm_wait(k, c->requests);
+}
+
+void comm_sum_floats(comm *c, float *values, int64_t n) {
+    if (c->size == 1) return;
+    for (int64_t at = 0; at < n; at += COMM_CHUNK) sum_chunk(c, values + at, n - at < COMM_CHUNK ? n - at : COMM_CHUNK);
+}

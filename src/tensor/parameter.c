@@ -1,0 +1,110 @@
+#include "tensor/tensor.h"
+
+#include <string.h>
+#include <xxhash.h>
+
+#define ALIGNED_FLOATS (MEMORY_ALIGNMENT / (int64_t)sizeof(float))
+
+size_t parameter_add(parameter_table *table, const char *name, int dimensions, int64_t rows, int64_t columns,
+                     parameter_split split, int64_t first, int64_t count, bool writer, bool decay,
+                     parameter_initial initial) {
+    REQUIRE(dimensions == 2 || (dimensions == 1 && columns == 1));
+    REQUIRE(strlen(name) < sizeof((parameter *)0)->name);
+    REQUIRE(!parameter_find(table, name));
+    parameter p = {.dimensions = dimensions,
+                   .shape = {rows, columns},
+                   .split = split,
+                   .size = {rows, columns},
+                   .decay = decay,
+                   .writer = writer,
+                   .initial = initial};
+    memcpy(p.name, name, strlen(name) + 1);
+    if (split != SPLIT_NONE) {
+        int d = split == SPLIT_ROWS ? 0 : 1;
+        REQUIRE(first >= 0 && count >= 0 && first + count <= p.shape[d]);
+        p.offset[d] = first;
+        p.size[d] = count;
+        if (!count) p.size[0] = p.size[1] = 0;
+    }
+    table->rows = memory_grow(table->rows, table->n, &table->capacity, sizeof *table->rows);
+    table->rows[table->n] = p;
+    return table->n++;
+}
+
+int64_t parameter_count(const parameter *p) { return p->size[0] * p->size[1]; }
+
+parameter *parameter_find(const parameter_table *table, const char *name) {
+    for (size_t i = 0; i < table->n; i++)
+        if (!strcmp(table->rows[i].name, name)) return &table->rows[i];
+    return NULL;
+}
+
+static int64_t padded_count(const parameter *p) {
+    return (parameter_count(p) + ALIGNED_FLOATS - 1) / ALIGNED_FLOATS * ALIGNED_FLOATS;
+}
+
+static float *allocate_floats(int64_t n) { return memory_allocate_aligned((size_t)n, sizeof(float)); }
+
+void parameter_allocate(parameter_table *table, bool gradients, bool moments) {
+    table->replicated = table->total = 0;
+    for (size_t i = 0; i < table->n; i++) {
+        table->total += padded_count(&table->rows[i]);
+        if (table->rows[i].split == SPLIT_NONE) table->replicated += padded_count(&table->rows[i]);
+    }
+    table->values = allocate_floats(table->total);
+    if (gradients) table->gradients = allocate_floats(table->total);
+    if (moments) {
+        table->moments1 = allocate_floats(table->total);
+        table->moments2 = allocate_floats(table->total);
+    }
+    int64_t front = 0, back = table->replicated;
+    for (size_t i = 0; i < table->n; i++) {
+        parameter *p = &table->rows[i];
+        int64_t *at = p->split == SPLIT_NONE ? &front : &back;
+        p->value = table->values + *at;
+        if (gradients) p->gradient = table->gradients + *at;
+        if (moments) {
+            p->moment1 = table->moments1 + *at;
+            p->moment2 = table->moments2 + *at;
+        }
+        *at += padded_count(p);
+    }
+}
+
+// Element (r, c) of the logical tensor is half of the normal pair of block (row r, column c / 2).
+static void fill_normal(parameter *p, random_stream stream, double deviation) {
+    for (int64_t r = 0; r < p->size[0]; r++)
+        for (int64_t c = 0; c < p->size[1];) {
+            int64_t column = p->offset[1] + c;
+            double pair[2];
+            random_normal_pair(pair, stream, (uint64_t)(p->offset[0] + r), (uint32_t)(column / 2));
+            float *value = p->value + r * p->size[1] + c;
+            value[0] = (float)(deviation * pair[column % 2]);
+            if (column % 2 == 0 && c + 1 < p->size[1]) value[1] = (float)(deviation * pair[1]), c++;
+            c++;
+        }
+}
+
+void parameter_initialise(parameter_table *table, uint64_t seed, double deviation) {
+    for (size_t i = 0; i < table->n; i++) {
+        parameter *p = &table->rows[i];
+        if (p->initial == INITIAL_NORMAL)
+            fill_normal(p, random_stream_create(seed, RANDOM_WEIGHTS, XXH3_64bits(p->name, strlen(p->name)), 0),
+                        deviation);
+        else
+            for (int64_t j = 0; j < parameter_count(p); j++) p->value[j] = p->initial == INITIAL_ONE;
+    }
+}
+
+void parameter_zero_gradients(parameter_table *table) {
+    memset(table->gradients, 0, (size_t)table->total * sizeof *table->gradients);
+}
+
+void parameter_destroy(parameter_table *table) {
+    memory_free(table->values);
+    memory_free(table->gradients);
+    memory_free(table->moments1);
+    memory_free(table->moments2);
+    memory_free(table->rows);
+    *table = (parameter_table){0};
+}
