@@ -184,32 +184,52 @@ void comm_max_doubles(comm *c, double *values, int n) { combine_doubles(c, value
 
 // ---- long vectors
 
-// values [n], n at most COMM_CHUNK: rank r sums slice r of everybody's vector, in rank order, and hands it back.
-static void sum_chunk(comm *c, float *values, int64_t n) {
-    int64_t slice = (n + c->size - 1) / c->size;
-    int64_t first = slice * c->rank < n ? slice * c->rank : n;
-    int64_t mine = first + slice < n ? slice : n - first;
+static int64_t slice_first(int64_t n, int size, int rank) { return n * rank / size; }
+
+typedef struct {
+    float *memory;
+    int64_t count;
+} piece;
+
+// Sends each other rank what `out` names and receives from it what `in` names.
+static void swap_pieces(comm *c, int tag, piece (*out)(comm *, float *, int64_t, int),
+                        piece (*in)(comm *, float *, int64_t, int), float *values, int64_t n) {
     int k = 0;
     for (int r = 0; r < c->size; r++) {
         if (r == c->rank) continue;
-        int64_t theirs = slice * r < n ? (slice * r + slice < n ? slice : n - slice * r) : 0;
-        CHECK_MPI(MPI_Irecv(c->buffer + slice * r, comm_count(mine), MPI_FLOAT, r, TAG_SUM, c->mpi, &c->requests[k++]));
-        CHECK_MPI(MPI_Isend(values + (theirs ? slice * r : 0), comm_count(theirs), MPI_FLOAT, r, TAG_SUM, c->mpi,
-                            &c->requests[k++]));
+        piece from = in(c, values, n, r), to = out(c, values, n, r);
+        CHECK_MPI(MPI_Irecv(from.memory, comm_count(from.count), MPI_FLOAT, r, tag, c->mpi, &c->requests[k++]));
+        CHECK_MPI(MPI_Isend(to.memory, comm_count(to.count), MPI_FLOAT, r, tag, c->mpi, &c->requests[k++]));
     }
     comm_wait(k, c->requests);
-    memcpy(c->buffer + slice * c->rank, values + first, (size_t)mine * sizeof *values);
-    memcpy(values + first, c->buffer, (size_t)mine * sizeof *values);
-    for (int r = 1; r < c->size; r++)
-        for (int64_t i = 0; i < mine; i++) values[first + i] += c->buffer[slice * r + i];
-    k = 0;
-    for (int r = 0; r < c->size; r++) {
-        if (r == c->rank) continue;
-        int64_t at = slice * r < n ? slice * r : n, theirs = at + slice < n ? slice : n - at;
-        CHECK_MPI(MPI_Irecv(values + at, comm_count(theirs), MPI_FLOAT, r, TAG_GATHER, c->mpi, &c->requests[k++]));
-        CHECK_MPI(MPI_Isend(values + first, comm_count(mine), MPI_FLOAT, r, TAG_GATHER, c->mpi, &c->requests[k++]));
+}
+
+static piece slice_of(comm *c, float *values, int64_t n, int rank) {
+    int64_t first = slice_first(n, c->size, rank);
+    return (piece){values + first, slice_first(n, c->size, rank + 1) - first};
+}
+
+static piece own_slice(comm *c, float *values, int64_t n, int rank) {
+    (void)rank;
+    return slice_of(c, values, n, c->rank);
+}
+
+static piece buffer_for(comm *c, float *values, int64_t n, int rank) {
+    int64_t count = slice_of(c, values, n, c->rank).count;
+    return (piece){c->buffer + rank * count, count};
+}
+
+// values [n], n at most COMM_CHUNK: every rank sums its slice of all vectors, in rank order, and hands it round.
+static void sum_chunk(comm *c, float *values, int64_t n) {
+    swap_pieces(c, TAG_SUM, slice_of, buffer_for, values, n);
+    piece mine = slice_of(c, values, n, c->rank);
+    memcpy(buffer_for(c, values, n, c->rank).memory, mine.memory, (size_t)mine.count * sizeof *values);
+    memcpy(mine.memory, c->buffer, (size_t)mine.count * sizeof *values);
+    for (int r = 1; r < c->size; r++) {
+        const float *theirs = c->buffer + r * mine.count;
+        for (int64_t i = 0; i < mine.count; i++) mine.memory[i] += theirs[i];
     }
-    comm_wait(k, c->requests);
+    swap_pieces(c, TAG_GATHER, own_slice, slice_of, values, n);
 }
 
 void comm_sum_floats(comm *c, float *values, int64_t n) {

@@ -15,7 +15,12 @@ struct comm {
     MPI_Request *requests; // [2 * size]
 };
 
-enum { TAG_SUM = 1, TAG_GATHER, TAG_EXCHANGE_REDUCE, TAG_EXCHANGE_GATHER };
+enum { // message tags; an exchange adds the number of its item
+    TAG_SUM = 1,
+    TAG_GATHER = 2,
+    TAG_EXCHANGE_REDUCE = 10,
+    TAG_EXCHANGE_GATHER = 20,
+};
 
 #define CHECK_MPI(call) comm_check(call, #call, __FILE__, __LINE__)
 void comm_check(int code, const char *call, const char *file, int line);

@@ -38,4 +38,131 @@ void comm_sum_floats(comm *c, float *values, int64_t n);
 // Tests every outstanding MPI request, so that messages move while a rank computes.
 void parallel_progress(void);
 
+// ---- options ------------------------------------------------------------------------------------------------------
+
+typedef struct {
+    char team[OPTION_STRING_SIZE];     // parallel.team: "1", "A+F", auto
+    int64_t replicas, stages;          // parallel.replicas, parallel.stages
+    bool balance;                      // parallel.balance
+    char exchange[OPTION_STRING_SIZE]; // parallel.exchange: auto local shared mpi
+} parallel_settings;
+
+extern const option parallel_options[];
+
+// ---- topology (topology.c): where a rank stands -------------------------------------------------------------------
+//
+// world = replicas x stages x team. The ranks of a team are neighbours, then replicas, then stages:
+//
+//     world rank = (stage * replicas + replica) * team + team rank
+//
+// A team is written A+F: its first A ranks are the attention group, the next F the FFN group; a team of one rank, `1`,
+// is both.
+
+typedef struct {
+    int replicas, stages, team;
+    int attention, ffn; // sizes of the groups; both 0 in a team of one
+    int replica, stage, team_rank;
+    comm *world;     // borrowed
+    comm *team_comm; // the ranks of this rank's team, in order
+} topology;
+
+// The sizes of a team from its text and the number of ranks it may have; `auto` is one rank, or as even as
+// attention_work : ffn_work allows, at most heads attention ranks. A text that does not fit the ranks is an error that
+// says which would. Local.
+bool topology_parse_team(int *attention, int *ffn, const char *text, int ranks, double attention_work, double ffn_work,
+                         int64_t heads, error *err);
+// Collective over the world.
+bool topology_create(topology *t, const parallel_settings *settings, double attention_work, double ffn_work,
+                     int64_t heads, error *err);
+void topology_destroy(topology *t);
+// "1+1", "1": into out[32]
+void topology_team_text(char *out, int attention, int ffn);
+
+// ---- placement (placement.c): who owns what -----------------------------------------------------------------------
+//
+// Pure data, a function of its arguments: the same on every rank. Heads, neurons and vocabulary rows are dealt out in
+// contiguous ranges, in rank order; so is each micro-batch's list of tokens.
+
+typedef struct {
+    int64_t first, count;
+} range;
+
+typedef struct {
+    range heads, neurons, vocabulary;
+    double work; // its share of the team's work in heads and neurons
+} placement_share;
+
+typedef struct {
+    int team;
+    placement_share *shares; // [team]
+    bool *owns_heads;        // [team] who has any; the exchange wants to know
+    bool *owns_neurons;      // [team]
+    bool *owns_words;        // [team] rows of the vocabulary
+    bool *everyone;          // [team] all true
+} placement;
+
+typedef struct {
+    int attention, ffn; // group sizes; 0, 0 for a team of one
+    bool groups;        // PAF: heads belong to the attention group, neurons to the FFN group. SAF: all ranks share both
+    bool balance;       // PAF: even out the work across the groups
+    int64_t heads, neurons, vocabulary;
+    double head_work, neuron_work; // of one head, one neuron, per token
+} placement_request;
+
+// More attention ranks than heads, or a rank that would own nothing, is an error that says which teams would do.
+bool placement_create(placement *p, const placement_request *request, error *err);
+void placement_destroy(placement *p);
+// The tokens of a micro-batch of which a rank sums and normalises.
+range placement_tokens(const placement *p, int rank, int64_t tokens);
+
+// ---- exchange (exchange*.c): the sum over a team ------------------------------------------------------------------
+//
+// What a layer does with it:
+//
+//     each rank writes its partial results    exchange_partial(e, i)    [T, H]
+//     exchange_reduce                         then it may read every owner's rows of its own token slice
+//     sums them, normalises, writes its slice of a slot                 exchange_slot(e, s)       [T, H]
+//     exchange_gather                         then whoever needs the slot may read all of it
+//
+// Partials are handed out in rank order whatever the kind, so that sums have the same bits. Slots are numbered buffers
+// that keep what the backward pass reads again. Collective over the team: every rank calls the same sequence.
+//
+//     kind    partials and slots                                  reduce and gather
+//     local   a team of one: private memory                       nothing
+//     shared  an MPI-3 window that all ranks of the node map      a barrier each
+//     mpi     private memory                                      token slices, non-blocking point to point
+
+typedef struct exchange exchange; // opaque
+
+typedef enum { EXCHANGE_LOCAL, EXCHANGE_SHARED, EXCHANGE_MPI } exchange_kind;
+
+#define EXCHANGE_PARTIALS 2 // buffers a rank can hand in at a time
+
+// kind_text: auto local shared mpi. Collective over the team. Where a shared window cannot be had, auto says so and
+// takes mpi.
+exchange *exchange_create(const topology *t, const char *kind_text, int64_t max_tokens, int64_t hidden, int slots,
+                          error *err);
+void exchange_destroy(exchange *e);
+const char *exchange_kind_name(const exchange *e);
+// Bytes that this rank's buffers take (the shared window counts on the rank that holds it).
+int64_t exchange_footprint(const exchange *e);
+
+// Begins a micro-batch of `tokens` tokens, dealt out by the placement.
+void exchange_begin(exchange *e, const placement *p, int64_t tokens);
+range exchange_slice(const exchange *e);           // this rank's tokens
+float *exchange_partial(exchange *e, int partial); // [T, H], this rank's own
+float *exchange_slot(exchange *e, int slot);       // [T, H]
+
+// One thing to sum or to hand round: which buffer, and which ranks of the team hand it in, or need it.
+typedef struct {
+    int index;
+    const bool *ranks; // [team]
+} exchange_item;
+
+void exchange_reduce(exchange *e, const exchange_item *partials, int n);
+// After exchange_reduce, until exchange_gather: pointers to this rank's slice of partial i, one an owner, in rank
+// order.
+const float *const *exchange_parts(const exchange *e, int partial, int *count);
+void exchange_gather(exchange *e, const exchange_item *slots, int n);
+
 #endif

@@ -81,6 +81,9 @@ void sum_layernorm_backward(float *ds, float *dgain, float *dshift, const float 
                             const float *const *parts, int count, const float *normalised, const float *rstd,
                             const float *gain, int64_t tokens, int64_t hidden);
 
+// out [T, H] = residual (NULL is none) + sum over i of parts[i], in order; out may be the same memory as residual.
+void sum_parts(float *out, const float *residual, const float *const *parts, int count, int64_t tokens, int64_t hidden);
+
 // ---- attention (attention.c) --------------------------------------------------------------------------------------
 
 // Bias is added and rows are turned head by head: qkv_part [heads, T, head_size] from u [T, heads * head_size].

@@ -1,0 +1,140 @@
+#include "model/model.h"
+#include "storage/storage.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+#define ROW(key, type, field, ...)                                                                                     \
+    { "model." key, type, offsetof(model_settings, field), __VA_ARGS__ }
+const option model_options[] = {
+    ROW("config", OPTION_STRING, config, "", 0, 0, NULL, "the model's config.json (Hugging Face's keys)"),
+    ROW("design", OPTION_CHOICE, design, "auto", 0, 0, "auto saf paf",
+        "saf: FFN after attention; paf: side by side; auto: what the config says, else saf"),
+    ROW("init", OPTION_STRING, init, "", 0, 0, NULL, "checkpoint or run folder to start from"),
+    {0},
+};
+
+const char *model_design_name(model_design design) { return design == DESIGN_PAF ? "paf" : "saf"; }
+
+static bool read_sizes(model_config *c, const json_t *json, const char *where, error *err) {
+    const int64_t two = 2;
+    struct {
+        const char *key;
+        int64_t *value;
+        const int64_t *fallback;
+        int64_t most;
+    } sizes[] = {
+        {"vocab_size", &c->vocabulary, NULL, 1 << 24},
+        {"hidden_size", &c->hidden, NULL, 1 << 16},
+        {"num_hidden_layers", &c->layers, NULL, 1 << 12},
+        {"num_attention_heads", &c->heads, NULL, 1 << 12},
+        {"intermediate_size", &c->intermediate, NULL, 1 << 20},
+        {"max_position_embeddings", &c->positions, NULL, 1 << 20},
+        {"type_vocab_size", &c->types, &two, 1 << 10},
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        if (!json_get_int(json, sizes[i].key, sizes[i].value, sizes[i].fallback, where, err)) return false;
+        if (*sizes[i].value < 1 || *sizes[i].value > sizes[i].most)
+            return error_set(err, ERROR_INPUT, "%s: %s is %lld, expected 1 to %lld", where, sizes[i].key,
+                             (long long)*sizes[i].value, (long long)sizes[i].most);
+    }
+    if (c->hidden % c->heads)
+        return error_set(err, ERROR_INPUT, "%s: hidden_size %lld is not a multiple of num_attention_heads %lld", where,
+                         (long long)c->hidden, (long long)c->heads);
+    return true;
+}
+
+static bool read_rates(model_config *c, const json_t *json, const char *where, error *err) {
+    const double tenth = 0.1, epsilon = 1e-12, range_ = 0.02;
+    if (!json_get_double(json, "hidden_dropout_prob", &c->hidden_dropout, &tenth, where, err) ||
+        !json_get_double(json, "attention_probs_dropout_prob", &c->attention_dropout, &tenth, where, err) ||
+        !json_get_double(json, "layer_norm_eps", &c->norm_epsilon, &epsilon, where, err) ||
+        !json_get_double(json, "initializer_range", &c->initializer_range, &range_, where, err))
+        return false;
+    c->classifier_dropout = c->hidden_dropout;
+    const json_t *own = json_object_get(json, "classifier_dropout");
+    if (own && !json_is_null(own) &&
+        !json_get_double(json, "classifier_dropout", &c->classifier_dropout, NULL, where, err))
+        return false;
+    const double rates[] = {c->hidden_dropout, c->attention_dropout, c->classifier_dropout};
+    for (size_t i = 0; i < sizeof rates / sizeof *rates; i++)
+        if (!(rates[i] >= 0 && rates[i] < 1))
+            return error_set(err, ERROR_INPUT, "%s: a dropout probability is %g, expected 0 or more and below 1", where,
+                             rates[i]);
+    if (!(c->norm_epsilon > 0 && c->norm_epsilon < 1))
+        return error_set(err, ERROR_INPUT, "%s: layer_norm_eps is %g, expected more than 0 and less than 1", where,
+                         c->norm_epsilon);
+    if (!(c->initializer_range >= 0 && c->initializer_range < 10))
+        return error_set(err, ERROR_INPUT, "%s: initializer_range is %g, expected 0 to 10", where,
+                         c->initializer_range);
+    return true;
+}
+
+// Variants of BERT that this program would compute wrongly.
+static bool refuse_variants(const json_t *json, const char *where, error *err) {
+    const struct {
+        const char *key, *only;
+    } texts[] = {{"model_type", "bert"}, {"hidden_act", "gelu"}, {"position_embedding_type", "absolute"}};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        const char *value;
+        if (!json_get_string(json, texts[i].key, &value, texts[i].only, where, err)) return false;
+        if (strcmp(value, texts[i].only))
+            return error_set(err, ERROR_INPUT, "%s: %s is \"%s\"; paf can do \"%s\" only", where, texts[i].key, value,
+                             texts[i].only);
+    }
+    if (json_is_true(json_object_get(json, "is_decoder")))
+        return error_set(err, ERROR_INPUT, "%s: is_decoder is true; paf trains encoders only", where);
+    return true;
+}
+
+static bool read_design(model_config *c, const json_t *json, const char *text, const char *where, error *err) {
+    const char *own;
+    if (!json_get_string(json, "layer_design", &own, "saf", where, err)) return false;
+    const char *design = strcmp(text, "auto") ? text : own;
+    if (strcmp(design, "saf") && strcmp(design, "paf"))
+        return error_set(err, ERROR_INPUT, "%s: layer_design is \"%s\", expected saf or paf", where, design);
+    c->design = strcmp(design, "paf") ? DESIGN_SAF : DESIGN_PAF;
+    return true;
+}
+
+bool model_config_from_json(model_config *config, const json_t *json, const char *design_text, const char *where,
+                            error *err) {
+    *config = (model_config){0};
+    return refuse_variants(json, where, err) && read_sizes(config, json, where, err) &&
+           read_rates(config, json, where, err) && read_design(config, json, design_text, where, err);
+}
+
+bool model_config_read(model_config *config, const char *path, const char *design_text, error *err) {
+    json_t *json = json_read(path, err);
+    if (!json) return false;
+    bool ok = model_config_from_json(config, json, design_text, path, err);
+    json_decref(json);
+    return ok;
+}
+
+json_t *model_config_to_json(const model_config *c) {
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:f, s:f, s:f, s:f, s:f, s:i}", "model_type",
+                     "bert", "layer_design", model_design_name(c->design), "vocab_size", (json_int_t)c->vocabulary,
+                     "hidden_size", (json_int_t)c->hidden, "num_hidden_layers", (json_int_t)c->layers,
+                     "num_attention_heads", (json_int_t)c->heads, "intermediate_size", (json_int_t)c->intermediate,
+                     "max_position_embeddings", (json_int_t)c->positions, "type_vocab_size", (json_int_t)c->types,
+                     "hidden_act", "gelu", "hidden_dropout_prob", c->hidden_dropout, "attention_probs_dropout_prob",
+                     c->attention_dropout, "classifier_dropout", c->classifier_dropout, "layer_norm_eps",
+                     c->norm_epsilon, "initializer_range", c->initializer_range, "pad_token_id", 0);
+}
+
+// ---- work
+
+double model_attention_work(const model_config *c, double sequence_length) {
+    double h = (double)c->hidden;
+    return 8 * h * h + 4 * sequence_length * h;
+}
+
+double model_ffn_work(const model_config *c) { return 4 * (double)c->hidden * (double)c->intermediate; }
+
+double model_step_work(const model_config *c, double tokens, double sequence_length, double sequences) {
+    double h = (double)c->hidden;
+    double layer = model_attention_work(c, sequence_length) + model_ffn_work(c);
+    return 3 * (tokens * (double)c->layers * layer + sequences * 2 * h * h);
+}

@@ -1,0 +1,30 @@
+#include "model/internal.h"
+
+void ffn_block_forward(model *m, int64_t layer, float *partial, const float *x, int64_t tokens) {
+    const layer_parameters *l = &m->layers[layer];
+    layer_cache *cache = &m->caches[layer];
+    int64_t hidden = m->config.hidden, neurons = m->mine->neurons.count;
+    span before = time_span(SPAN_FFN);
+    linear_forward(cache->pre, x, l->intermediate.weight->value, NULL, tokens, hidden, neurons);
+    bias_gelu_forward(cache->act, cache->pre, cache->pre, l->intermediate.bias->value, tokens, neurons);
+    parallel_progress();
+    linear_forward(partial, cache->act, l->output.weight->value, NULL, tokens, neurons, hidden);
+    time_span(before);
+}
+
+void ffn_block_backward(model *m, int64_t layer, float *dx, const float *d, const float *x, int64_t tokens,
+                        bool accumulate) {
+    const layer_parameters *l = &m->layers[layer];
+    const layer_cache *cache = &m->caches[layer];
+    int64_t hidden = m->config.hidden, neurons = m->mine->neurons.count;
+    span before = time_span(SPAN_FFN);
+    float *dact = m->scratch;
+    linear_backward_weight(l->output.weight->gradient, NULL, d, cache->act, tokens, neurons, hidden);
+    linear_backward_input(dact, d, l->output.weight->value, tokens, neurons, hidden, false);
+    parallel_progress();
+    bias_gelu_backward(dact, l->intermediate.bias->gradient, dact, cache->pre, tokens, neurons);
+    linear_backward_weight(l->intermediate.weight->gradient, NULL, dact, x, tokens, hidden, neurons);
+    parallel_progress();
+    linear_backward_input(dx, dact, l->intermediate.weight->value, tokens, hidden, neurons, accumulate);
+    time_span(before);
+}

@@ -1,0 +1,45 @@
+// The parts of a model. Private to this room; forward and backward of each part stand side by side in its file.
+#ifndef PAF_MODEL_INTERNAL_H
+#define PAF_MODEL_INTERNAL_H
+
+#include "model/model.h"
+
+// Partials and slots of the exchange. In the backward pass a rank hands in one partial, the gradient of a block's
+// input.
+enum { PARTIAL_ATTENTION = 0, PARTIAL_FFN = 1, PARTIAL_WORDS = 0, PARTIAL_GRADIENT = 0 };
+
+// Slots: the x of every layer (and SAF's u between its blocks), then the two gradients that go into the branches.
+int slot_of_input(const model *m, int64_t layer);  // x
+int slot_of_middle(const model *m, int64_t layer); // SAF's u
+int slot_of_gradient(const model *m, int branch);  // 0 attention, 1 FFN
+
+dropout model_dropout(const model *m, model_pass pass, random_purpose purpose, int64_t layer, double p);
+
+// embedding.c: ids -> slot of layer 0's input; backward from the gradient at it (m->dresidual plus the reduced parts).
+void embedding_forward(model *m, const micro_batch *batch, model_pass pass);
+void embedding_backward(model *m, const micro_batch *batch, model_pass pass);
+
+// attention.c: partial [T, H] = this rank's heads' part of Attn(x), without the output bias.
+void attention_block_forward(model *m, int64_t layer, float *partial, const float *x, const micro_batch *batch,
+                             model_pass pass);
+// dx [T, H] is set. d [T, H] is the gradient at the branch's output.
+void attention_block_backward(model *m, int64_t layer, float *dx, const float *d, const float *x,
+                              const micro_batch *batch, model_pass pass);
+
+// ffn.c: partial [T, H] = this rank's neurons' part of FFN(x), without the output bias.
+void ffn_block_forward(model *m, int64_t layer, float *partial, const float *x, int64_t tokens);
+// dx is set, or added to where accumulate.
+void ffn_block_backward(model *m, int64_t layer, float *dx, const float *d, const float *x, int64_t tokens,
+                        bool accumulate);
+
+// layer.c: the wiring of either design.
+void layer_forward(model *m, int64_t layer, const micro_batch *batch, model_pass pass);
+// From m->dresidual (this slice's gradient at the layer's output) plus, except in the last layer, the reduced parts of
+// the layer above. Leaves the same for the layer below.
+void layer_backward(model *m, int64_t layer, bool last, const micro_batch *batch, model_pass pass);
+
+// head.c: pooler and classifier on the first tokens that lie in this rank's slice.
+void head_forward(model *m, const micro_batch *batch, model_pass pass);
+void head_backward(model *m, const micro_batch *batch, model_pass pass); // sets m->dresidual
+
+#endif

@@ -1,0 +1,250 @@
+#include "model/internal.h"
+
+#include <string.h>
+
+// ---- slots and masks
+
+int model_slots(const model_config *config, bool training) {
+    int64_t per_layer = config->design == DESIGN_PAF ? 1 : 2;
+    return training ? (int)(per_layer * config->layers + 1 + 2) : 2;
+}
+
+// Without a backward pass two slots take turns.
+static int slot(const model *m, int64_t i) { return (int)(m->training ? i : i % 2); }
+
+int slot_of_input(const model *m, int64_t layer) { return slot(m, m->config.design == DESIGN_PAF ? layer : 2 * layer); }
+
+int slot_of_middle(const model *m, int64_t layer) { return slot(m, 2 * layer + 1); }
+
+int slot_of_gradient(const model *m, int branch) { return slot_of_input(m, m->config.layers) + 1 + branch; }
+
+dropout model_dropout(const model *m, model_pass pass, random_purpose purpose, int64_t layer, double p) {
+    (void)m;
+    return (dropout){.p = pass.train ? (float)p : 0,
+                     .stream = random_stream_create(pass.seed, purpose, pass.step, (uint32_t)layer)};
+}
+
+// ---- the parameter table
+
+// Names a linear layer's two tensors; which dimension of the weight is split decides whether the bias is.
+typedef struct {
+    model *m;
+    bool first_rank;
+} builder;
+
+static void add(builder *b, const char *name, const char *part, int dimensions, int64_t rows, int64_t columns,
+                parameter_split split, range own, parameter_initial initial) {
+    char full[256];
+    snprintf(full, sizeof full, "%s.%s", name, part);
+    bool decay = dimensions == 2;
+    bool writer = split == SPLIT_NONE ? b->first_rank : own.count > 0;
+    parameter_add(&b->m->table, full, dimensions, rows, columns, split, own.first, own.count, writer, decay, initial);
+}
+
+static void add_linear(builder *b, const char *name, int64_t out, int64_t in, parameter_split split, range own) {
+    add(b, name, "weight", 2, out, in, split, own, INITIAL_NORMAL);
+    add(b, name, "bias", 1, out, 1, split == SPLIT_ROWS ? SPLIT_ROWS : SPLIT_NONE, own, INITIAL_ZERO);
+}
+
+static void add_norm(builder *b, const char *name, int64_t hidden) {
+    add(b, name, "weight", 1, hidden, 1, SPLIT_NONE, (range){0, 0}, INITIAL_ONE);
+    add(b, name, "bias", 1, hidden, 1, SPLIT_NONE, (range){0, 0}, INITIAL_ZERO);
+}
+
+static void layer_name(char *out, size_t size, int64_t layer, const char *part) {
+    snprintf(out, size, "encoder.layer.%lld.%s", (long long)layer, part);
+}
+
+static void add_layer(builder *b, int64_t layer) {
+    const model_config *c = &b->m->config;
+    int64_t h = c->hidden, head_size = h / c->heads;
+    range heads = {b->m->mine->heads.first * head_size, b->m->mine->heads.count * head_size};
+    range neurons = b->m->mine->neurons;
+    const struct {
+        const char *part;
+        int64_t out, in;
+        parameter_split split;
+        range own;
+    } linears[] = {
+        {"attention.self.query", h, h, SPLIT_ROWS, heads},
+        {"attention.self.key", h, h, SPLIT_ROWS, heads},
+        {"attention.self.value", h, h, SPLIT_ROWS, heads},
+        {"attention.output.dense", h, h, SPLIT_COLUMNS, heads},
+        {"intermediate.dense", c->intermediate, h, SPLIT_ROWS, neurons},
+        {"output.dense", h, c->intermediate, SPLIT_COLUMNS, neurons},
+    };
+    char name[128];
+    for (size_t i = 0; i < sizeof linears / sizeof *linears; i++) {
+        layer_name(name, sizeof name, layer, linears[i].part);
+        add_linear(b, name, linears[i].out, linears[i].in, linears[i].split, linears[i].own);
+    }
+    if (c->design == DESIGN_SAF) {
+        layer_name(name, sizeof name, layer, "attention.output.LayerNorm");
+        add_norm(b, name, h);
+    }
+    layer_name(name, sizeof name, layer, "output.LayerNorm");
+    add_norm(b, name, h);
+}
+
+static void build_table(model *m, bool first_rank) {
+    const model_config *c = &m->config;
+    builder b = {m, first_rank};
+    range none = {0, 0};
+    add(&b, "embeddings.word_embeddings", "weight", 2, c->vocabulary, c->hidden, SPLIT_ROWS, m->mine->vocabulary,
+        INITIAL_NORMAL);
+    add(&b, "embeddings.position_embeddings", "weight", 2, c->positions, c->hidden, SPLIT_NONE, none, INITIAL_NORMAL);
+    add(&b, "embeddings.token_type_embeddings", "weight", 2, c->types, c->hidden, SPLIT_NONE, none, INITIAL_NORMAL);
+    add_norm(&b, "embeddings.LayerNorm", c->hidden);
+    for (int64_t l = 0; l < c->layers; l++) add_layer(&b, l);
+    add_linear(&b, "pooler.dense", c->hidden, c->hidden, SPLIT_NONE, none);
+    add_linear(&b, "classifier", m->classes, c->hidden, SPLIT_NONE, none);
+}
+
+static linear find(model *m, const char *name) {
+    char full[256];
+    snprintf(full, sizeof full, "%s.weight", name);
+    parameter *weight = parameter_find(&m->table, full);
+    snprintf(full, sizeof full, "%s.bias", name);
+    return (linear){weight, parameter_find(&m->table, full)};
+}
+
+static linear find_in_layer(model *m, int64_t layer, const char *part) {
+    char name[128];
+    layer_name(name, sizeof name, layer, part);
+    return find(m, name);
+}
+
+static void find_parameters(model *m) {
+    m->word = find(m, "embeddings.word_embeddings");
+    m->position = find(m, "embeddings.position_embeddings");
+    m->type = find(m, "embeddings.token_type_embeddings");
+    m->embedding_norm = find(m, "embeddings.LayerNorm");
+    m->pooler = find(m, "pooler.dense");
+    m->classifier = find(m, "classifier");
+    m->layers = memory_allocate((size_t)m->config.layers, sizeof *m->layers);
+    for (int64_t l = 0; l < m->config.layers; l++)
+        m->layers[l] = (layer_parameters){
+            .query = find_in_layer(m, l, "attention.self.query"),
+            .key = find_in_layer(m, l, "attention.self.key"),
+            .value = find_in_layer(m, l, "attention.self.value"),
+            .attention_output = find_in_layer(m, l, "attention.output.dense"),
+            .attention_norm = find_in_layer(m, l, "attention.output.LayerNorm"),
+            .intermediate = find_in_layer(m, l, "intermediate.dense"),
+            .output = find_in_layer(m, l, "output.dense"),
+            .output_norm = find_in_layer(m, l, "output.LayerNorm"),
+        };
+}
+
+// ---- activations
+
+// Walks all activations: with measure it only counts bytes, without it hands out the memory.
+typedef struct {
+    arena *memory;
+    size_t measured;
+} allocator;
+
+static void *take(allocator *a, int64_t count, size_t size) {
+    if (a->memory) return arena_allocate(a->memory, (size_t)count, size);
+    a->measured += arena_footprint((size_t)count, size);
+    return NULL;
+}
+
+static float *take_floats(allocator *a, int64_t count) { return take(a, count, sizeof(float)); }
+
+static void take_cache(allocator *a, const model *m, layer_cache *cache, int64_t slice) {
+    int64_t t = m->max_tokens, h = m->config.hidden, heads = m->mine->heads.count;
+    int64_t local = heads * (h / m->config.heads);
+    cache->qkv = take_floats(a, 3 * t * local);
+    cache->context = take_floats(a, t * local);
+    cache->lse = take_floats(a, heads * t);
+    cache->pre = take_floats(a, t * m->mine->neurons.count);
+    cache->act = take_floats(a, t * m->mine->neurons.count);
+    for (int norm = m->config.design == DESIGN_SAF ? 0 : 1; m->training && norm < 2; norm++) {
+        cache->normalised[norm] = take_floats(a, slice * h);
+        cache->rstd[norm] = take_floats(a, slice);
+    }
+}
+
+static void take_activations(allocator *a, model *m, int64_t longest) {
+    int64_t t = m->max_tokens, n = m->max_sequences, h = m->config.hidden;
+    int64_t slice = t / m->place->team + 1;
+    int64_t local = m->mine->heads.count * (h / m->config.heads), neurons = m->mine->neurons.count;
+    for (int64_t l = 0; l < m->config.layers; l++) {
+        if (m->training || l == 0)
+            take_cache(a, m, &m->caches[l], slice);
+        else
+            m->caches[l] = m->caches[0];
+    }
+    m->scratch = take_floats(a, t * (local > neurons ? local : neurons));
+    m->attention_scratch = take_floats(a, attention_scratch_size(longest));
+    m->row_buffer = take_floats(a, slice * h);
+    m->head_rows = take(a, n, sizeof *m->head_rows);
+    m->head_sequences = take(a, n, sizeof *m->head_sequences);
+    m->head_numbers = take(a, n, sizeof *m->head_numbers);
+    m->first = take_floats(a, n * h);
+    m->pooled = take_floats(a, n * h);
+    m->dropped = take_floats(a, n * h);
+    m->logits = take_floats(a, n * m->classes);
+    m->dlogits = take_floats(a, n * m->classes);
+    if (!m->training) return;
+    m->dpooled = take_floats(a, n * h);
+    m->dqkv = take_floats(a, 3 * t * local);
+    m->dresidual = take_floats(a, slice * h);
+    m->embedding_normalised = take_floats(a, slice * h);
+    m->embedding_rstd = take_floats(a, slice);
+}
+
+// ---- the whole
+
+bool model_create(model *m, const model_config *config, const model_request *request, const topology *t,
+                  const placement *place, error *err) {
+    *m = (model){.config = *config,
+                 .classes = request->classes,
+                 .mine = &place->shares[t->team_rank],
+                 .place = place,
+                 .training = request->training,
+                 .max_tokens = request->max_tokens,
+                 .max_sequences = request->max_sequences};
+    REQUIRE(m->max_tokens >= request->longest);
+    m->ex = exchange_create(t, request->exchange, m->max_tokens, config->hidden, model_slots(config, m->training), err);
+    if (!m->ex) return false;
+    build_table(m, t->team_rank == 0);
+    parameter_allocate(&m->table, m->training, m->training);
+    find_parameters(m);
+    m->caches = memory_allocate((size_t)config->layers, sizeof *m->caches);
+    allocator measure = {0};
+    take_activations(&measure, m, request->longest);
+    m->activations = arena_create("activation", measure.measured);
+    take_activations(&(allocator){.memory = &m->activations}, m, request->longest);
+    return true;
+}
+
+void model_destroy(model *m) {
+    exchange_destroy(m->ex);
+    parameter_destroy(&m->table);
+    arena_destroy(&m->activations);
+    memory_free(m->layers);
+    memory_free(m->caches);
+    *m = (model){0};
+}
+
+void model_forward(model *m, const micro_batch *batch, model_pass pass) {
+    REQUIRE(batch->tokens <= m->max_tokens && batch->sequences <= m->max_sequences);
+    exchange_begin(m->ex, m->place, batch->tokens);
+    embedding_forward(m, batch, pass);
+    for (int64_t l = 0; l < m->config.layers; l++) layer_forward(m, l, batch, pass);
+    head_forward(m, batch, pass);
+}
+
+void model_backward(model *m, const micro_batch *batch, model_pass pass) {
+    REQUIRE(m->training);
+    head_backward(m, batch, pass);
+    for (int64_t l = m->config.layers - 1; l >= 0; l--) layer_backward(m, l, l == m->config.layers - 1, batch, pass);
+    embedding_backward(m, batch, pass);
+}
+
+void model_reduce_gradients(model *m, comm *team) {
+    span before = time_span(SPAN_EXCHANGE);
+    comm_sum_floats(team, m->table.gradients, m->table.replicated);
+    time_span(before);
+}

@@ -1,0 +1,35 @@
+// optim: AdamW, clipping, schedules. Walks the parameter table and knows nothing of the model.
+#ifndef PAF_OPTIM_H
+#define PAF_OPTIM_H
+
+#include "parallel/parallel.h"
+#include "tensor/tensor.h"
+
+typedef struct {
+    double lr;                         // train.lr, the schedule's peak
+    char schedule[OPTION_STRING_SIZE]; // train.schedule: linear cosine constant
+    double warmup;                     // train.warmup: below 1 a fraction of all steps, otherwise steps
+    double weight_decay, beta1, beta2, epsilon;
+    double clip; // train.clip: the gradient's global norm is cut to this; 0 is no clipping
+} optim_settings;
+
+extern const option optim_options[];
+
+// The learning rate of step s = 0 .. steps - 1, with w warm-up steps:
+//     warm-up    peak (s + 1) / w                       while s < w
+//     linear     peak (steps - s) / (steps - w)
+//     cosine     peak (1 + cos(pi (s - w) / (steps - w))) / 2
+//     constant   peak
+double optim_learning_rate(const optim_settings *settings, int64_t step, int64_t steps);
+
+// The norm of the whole gradient, each parameter counted once (by its writer). Sums in rank order: the same bits on
+// every rank. Collective over the team.
+double optim_gradient_norm(const parameter_table *table, comm *team);
+// The factor that clips a gradient of this norm, as torch.nn.utils.clip_grad_norm_ does; 1 where clip is 0.
+double optim_clip_factor(double norm, double clip);
+// One AdamW step (Loshchilov and Hutter, 2019) with bias correction over the rows this rank holds; update counts
+// from 1. The gradients are multiplied by factor as they are read. Rows without decay (biases, LayerNorm) are not
+// decayed.
+void optim_adamw(parameter_table *table, const optim_settings *settings, double lr, int64_t update, double factor);
+
+#endif

@@ -1,0 +1,118 @@
+#include "parallel/exchange.h"
+
+#include <string.h>
+
+// ---- the kind that needs nothing
+
+int64_t exchange_buffer_floats(const exchange *e) {
+    return (int64_t)(arena_footprint((size_t)(e->max_tokens * e->hidden), sizeof(float)) / sizeof(float));
+}
+
+void exchange_allocate_private(exchange *e) {
+    size_t floats = (size_t)exchange_buffer_floats(e);
+    for (int i = 0; i < EXCHANGE_PARTIALS; i++) e->partials[i] = memory_allocate_aligned(floats, sizeof(float));
+    for (int s = 0; s < e->n_slots; s++) e->slots[s] = memory_allocate_aligned(floats, sizeof(float));
+    e->footprint += (int64_t)(floats * sizeof(float)) * (EXCHANGE_PARTIALS + e->n_slots);
+}
+
+void exchange_free_private(exchange *e) {
+    for (int i = 0; i < EXCHANGE_PARTIALS; i++) memory_free(e->partials[i]);
+    for (int s = 0; s < e->n_slots; s++) memory_free(e->slots[s]);
+}
+
+static bool local_open(exchange *e, error *err) {
+    if (comm_size(e->team) > 1)
+        return error_set(err, ERROR_INPUT,
+                         "parallel.exchange=local is for a team of one rank, this one has %d; use auto, shared or mpi",
+                         comm_size(e->team));
+    exchange_allocate_private(e);
+    return true;
+}
+
+static void local_reduce(exchange *e, const exchange_item *partials, int n) {
+    for (int k = 0; k < n; k++) {
+        int i = partials[k].index;
+        e->n_parts[i] = partials[k].ranks[0];
+        e->parts[i][0] = e->partials[i];
+    }
+}
+
+static void local_gather(exchange *e, const exchange_item *slots, int n) { (void)e, (void)slots, (void)n; }
+
+const exchange_operations exchange_local = {"local", local_open, exchange_free_private, local_reduce, local_gather};
+
+// ---- the interface
+
+static bool open_first(exchange *e, const char *kind_text, error *err) {
+    if (!strcmp(kind_text, "auto")) {
+        if (comm_size(e->team) == 1) {
+            e->operations = &exchange_local;
+            return e->operations->open(e, err);
+        }
+        e->operations = &exchange_shared;
+        if (e->operations->open(e, err)) return true;
+        log_info("exchange: %s; using mpi", err->text);
+        error_clear(err);
+        e->operations = &exchange_mpi;
+        return e->operations->open(e, err);
+    }
+    const exchange_operations *const kinds[] = {&exchange_local, &exchange_shared, &exchange_mpi};
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
+        if (!strcmp(kind_text, kinds[k]->name)) e->operations = kinds[k];
+    REQUIRE(e->operations);
+    return e->operations->open(e, err);
+}
+
+exchange *exchange_create(const topology *t, const char *kind_text, int64_t max_tokens, int64_t hidden, int slots,
+                          error *err) {
+    exchange *e = memory_allocate(1, sizeof *e);
+    size_t team = (size_t)comm_size(t->team_comm);
+    *e = (exchange){.team = t->team_comm, .max_tokens = max_tokens, .hidden = hidden, .n_slots = slots};
+    e->slices = memory_allocate(team, sizeof *e->slices);
+    e->slots = memory_allocate((size_t)slots, sizeof *e->slots);
+    for (int i = 0; i < EXCHANGE_PARTIALS; i++) e->parts[i] = memory_allocate(team, sizeof *e->parts[i]);
+    if (open_first(e, kind_text, err)) return e;
+    e->operations = NULL;
+    exchange_destroy(e);
+    return NULL;
+}
+
+void exchange_destroy(exchange *e) {
+    if (!e) return;
+    if (e->operations) e->operations->close(e);
+    for (int i = 0; i < EXCHANGE_PARTIALS; i++) memory_free(e->parts[i]);
+    memory_free(e->slots);
+    memory_free(e->slices);
+    memory_free(e);
+}
+
+const char *exchange_kind_name(const exchange *e) { return e->operations->name; }
+int64_t exchange_footprint(const exchange *e) { return e->footprint; }
+
+void exchange_begin(exchange *e, const placement *p, int64_t tokens) {
+    REQUIRE(tokens <= e->max_tokens && p->team == comm_size(e->team));
+    e->tokens = tokens;
+    for (int r = 0; r < p->team; r++) e->slices[r] = placement_tokens(p, r, tokens);
+}
+
+range exchange_slice(const exchange *e) { return e->slices[comm_rank(e->team)]; }
+float *exchange_partial(exchange *e, int partial) { return e->partials[partial]; }
+float *exchange_slot(exchange *e, int slot) { return e->slots[slot]; }
+
+const float *const *exchange_parts(const exchange *e, int partial, int *count) {
+    *count = e->n_parts[partial];
+    return e->parts[partial];
+}
+
+static void with_span(void (*operation)(exchange *, const exchange_item *, int), exchange *e,
+                      const exchange_item *items, int n) {
+    span before = time_span(SPAN_EXCHANGE);
+    operation(e, items, n);
+    time_span(before);
+}
+
+void exchange_reduce(exchange *e, const exchange_item *partials, int n) {
+    with_span(e->operations->reduce, e, partials, n);
+}
+
+void exchange_gather(exchange *e, const exchange_item *slots, int n) { with_span(e->operations->gather, e, slots, n); }
