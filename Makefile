@@ -32,13 +32,13 @@ SOURCES  = $(filter-out src/cli/%,$(wildcard src/*/*.c))
 OBJECTS  = $(SOURCES:%.c=$(BUILD)/%.o)
 CLI      = $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/cli/*.c))
 TESTS    = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/test_*.c))#  one rank
-RANKS    = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/ranks_*.c))# under mpirun, on the numbers their `// ranks:` line gives
+RANKS    = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/ranks_*.c))# under mpirun, on the numbers of ranks they name
 
 # ---- targets -------------------------------------------------------------------------------------------------------
 
-.PHONY: all tests test lint format clean help
+.PHONY: all tests test test-transports valgrind lint format clean help
 .SECONDARY:
-all: $(BUILD)/paf
+all: $(BUILD)/paf ## the program (the default)
 
 $(BUILD)/paf: $(CLI) $(BUILD)/libpaf.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -53,11 +53,41 @@ $(BUILD)/%.o: %.c Makefile
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libpaf.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
-tests: all $(TESTS) $(RANKS)
-test: tests
+tests: all $(TESTS) $(RANKS) ## the program and all tests, without running them
+
+test: tests ## build and run all tests
 	BUILD=$(BUILD) tests/run
 
-clean:
-	rm -rf build build-san build-cblas build-san-cblas compile_commands.json
+test-transports: tests ## the tests of several ranks, with single-copy off and over TCP
+	BUILD=$(BUILD) tests/run -t
+
+# Valgrind 3.19 knows no AVX-512: what it runs is built for less, in a folder of its own.
+valgrind: ## the tests of one rank under valgrind
+	$(MAKE) BUILD=build-valgrind ARCH=x86-64-v3 tests
+	BUILD=build-valgrind tests/run -v
+
+lint: ## formatting, and the rules of the house that a script can check
+	tests/lint
+
+format: ## let clang-format write the sources anew
+	clang-format -i $(wildcard src/*/*.[ch] tests/*.h tests/*/*.[ch])
+
+# For clangd and its like.
+compile_commands.json: Makefile $(wildcard src/*/*.c tests/*/*.c) ## how each file is compiled, for editors
+	@for file in $(filter %.c,$^); do \
+	    printf '{"directory": "%s", "file": "%s", "command": "cc %s -c %s"},\n' '$(CURDIR)' $$file \
+	        '$(shell $(CC) --showme:compile) $(CPPFLAGS) $(filter-out -MMD -MP,$(CFLAGS))' $$file; \
+	done | sed '1s/^/[/; $$s/,$$/]/' > $@
+
+clean: ## remove what was built
+	rm -rf build build-san build-cblas build-san-cblas build-valgrind compile_commands.json
+
+help: ## this list
+	@awk -F ' ## ' '/^[a-z_.-]+:.* ## / { sub(/:.*/, "", $$1); printf "  make %-22s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo '  GEMM=cblas                  any CBLAS instead of oneDNN'
+	@echo '  SAN=address,undefined       with sanitizers, in build-san'
+	@echo '  ARCH=x86-64-v3              what -march= gets, native otherwise'
+	@echo '  BUILD=FOLDER                where everything goes'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -20,17 +20,17 @@ typedef struct {
 } checkpoint_file;
 
 // Writes run/step-N by the commit protocol: into step-N.tmp, every shard flushed, closed, fsynced, read back and
-// checked; all ranks agree; rank 0 writes the manifest, fsyncs, renames the folder (a step-N that exists is renamed aside
-// first and removed at the end), fsyncs the parent, and replaces `latest`. On failure nothing of it is left and false
-// comes back on every rank: the newest complete checkpoint is intact. Collective over c.
-// A rank writes the rows of the table of which it is the writer. state (counters, seed, task, placement, metrics ...) goes
-// into the manifest; state and files are looked at on rank 0 only.
+// checked; all ranks agree; rank 0 writes the manifest, fsyncs, renames the folder (a step-N that exists is renamed
+// aside first and removed at the end), fsyncs the parent, and replaces `latest`. On failure nothing of it is left and
+// false comes back on every rank: the newest complete checkpoint is intact. Collective over c. A rank writes the rows
+// of the table of which it is the writer. state (counters, seed, task, placement, metrics ...) goes into the manifest;
+// state and files are looked at on rank 0 only.
 bool checkpoint_save(comm *c, const char *run, int64_t step, const parameter_table *table, bool moments,
                      const json_t *state, const checkpoint_file *files, size_t n_files, error *err);
 // Makes `best` name step-N. Rank 0 only.
 bool checkpoint_mark_best(const char *run, int64_t step, error *err);
-// Removes all checkpoints of a run but the newest `keep` and the one that `best` names, and step-*.tmp leftovers. Rank 0
-// only.
+// Removes all checkpoints of a run but the newest `keep` and the one that `best` names, and step-*.tmp leftovers. Rank
+// 0 only.
 bool checkpoint_prune(const char *run, int64_t keep, error *err);
 
 typedef struct {
@@ -40,9 +40,9 @@ typedef struct {
     json_t *state;    // borrowed from the manifest
 } checkpoint;
 
-// Opens path, a checkpoint folder or a run folder, and verifies the checksums of all its files (dealt out to the ranks).
-// Of a run folder, which: "latest" (the newest good one: a damaged one is named in a warning and the one before it
-// tried), "best" (what `best` names, else the newest good one). Collective over c; the same result on every rank.
+// Opens path, a checkpoint folder or a run folder, and verifies the checksums of all its files (dealt out to the
+// ranks). Of a run folder, which: "latest" (the newest good one: a damaged one is named in a warning and the one before
+// it tried), "best" (what `best` names, else the newest good one). Collective over c; the same result on every rank.
 // Nothing there at all is ERROR_INPUT; nothing whole is ERROR_DAMAGED.
 bool checkpoint_open(checkpoint *k, comm *c, const char *path, const char *which, error *err);
 // Is there any checkpoint below this run folder? Local.
@@ -58,7 +58,7 @@ void checkpoint_close(checkpoint *k);
 
 // For `paf checkpoint list|show|verify`: one rank, to standard output.
 bool checkpoint_list(const char *run, FILE *out, error *err);
-bool checkpoint_show(const char *path, FILE *out, error *err); // counters, layout, tensors with shapes and pieces
+bool checkpoint_show(const char *path, FILE *out, error *err);   // counters, layout, tensors with shapes and pieces
 bool checkpoint_verify(const char *path, FILE *out, error *err); // every file against its checksum; ERROR_DAMAGED
 
 #endif

@@ -38,14 +38,17 @@ typedef struct {
     task_columns train, dev, test;
     char train_file[TASK_NAME_SIZE], dev_file[TASK_NAME_SIZE], test_file[TASK_NAME_SIZE]; // "train.tsv"
     char dev2_file[TASK_NAME_SIZE], test2_file[TASK_NAME_SIZE]; // MNLI's mismatched; "" where there is none
-    bool words_in_submission; // GLUE wants the words (MNLI, AX, QNLI, RTE), not the numbers
-    char submission[2][TASK_NAME_SIZE]; // "SST-2.tsv"; MNLI has two
+    char test_elsewhere[TASK_NAME_SIZE]; // another place of the test file below data.dir (AX has two); "" is none
+    bool words_in_submission;            // GLUE wants the words (MNLI, AX, QNLI, RTE), not the numbers
+    char submission[2][TASK_NAME_SIZE];  // "SST-2.tsv"; MNLI has two
 } task;
 
 // By GLUE name (cola sst2 mrpc stsb qqp mnli qnli rte wnli ax); an unknown one suggests the nearest.
 bool task_find(task *t, const char *name, error *err);
-// From a task file (INI, configs/tasks/README in checkpoints' sister format: see data.c's head for the keys).
+// From a task file (INI): configs/tasks/example.ini explains its keys. Labels that are `auto` are not there yet.
 bool task_read(task *t, const char *path, error *err);
+// What data.task says: the path of a task file, which holds a '/' or ends in .ini, or else a GLUE name.
+bool task_open(task *t, const char *name, error *err);
 // A checkpoint carries its task, so that evaluate and predict need only data.
 json_t *task_to_json(const task *t);
 bool task_from_json(task *t, const json_t *value, error *err);
@@ -58,23 +61,23 @@ const char *const *task_glue_names(size_t *n);
 
 typedef struct {
     int64_t n;
-    int64_t *starts;  // [n + 1] into ids
-    int32_t *ids;     // [CLS] A [SEP], or [CLS] A [SEP] B [SEP]
-    int32_t *second;  // [n] where the second text begins within its example (its tokens have type 1); the length if none
-    int32_t *labels;  // [n] class; NULL for regression and for an unlabelled split
-    float *targets;   // [n] regression; NULL otherwise
-    int64_t longest;  // tokens of the longest example
-    int64_t dropped;  // rows dropped for a wrong number of fields
+    int64_t *starts; // [n + 1] into ids
+    int32_t *ids;    // [CLS] A [SEP], or [CLS] A [SEP] B [SEP]
+    int32_t *second; // [n] where the second text begins within its example (its tokens have type 1); the length if none
+    int32_t *labels; // [n] class; NULL for regression and for an unlabelled split
+    float *targets;  // [n] regression; NULL otherwise
+    int64_t longest; // tokens of the longest example
+    int64_t dropped; // rows dropped for a wrong number of fields
     int64_t replaced; // invalid UTF-8 sequences replaced
     int64_t truncated;
 } dataset;
 
 typedef struct {
-    char task[OPTION_STRING_SIZE];      // data.task: a GLUE name, or the path of a task file
-    char dir[OPTION_STRING_SIZE];       // data.dir: GLUE's folder, or the task's own
-    char vocab[OPTION_STRING_SIZE];     // data.vocab
-    bool lower_case;                    // data.lower_case
-    int64_t max_length;                 // data.max_length, tokens of an example with its special ones
+    char task[OPTION_STRING_SIZE];  // data.task: a GLUE name, or the path of a task file
+    char dir[OPTION_STRING_SIZE];   // data.dir: GLUE's folder, or the task's own
+    char vocab[OPTION_STRING_SIZE]; // data.vocab
+    bool lower_case;                // data.lower_case
+    int64_t max_length;             // data.max_length, tokens of an example with its special ones
 } data_settings;
 
 extern const option data_options[];
@@ -84,8 +87,8 @@ extern const option data_options[];
 // label outside the set, is an error with file:line; invalid UTF-8 is replaced and counted.
 bool dataset_load(dataset *d, const task *t, const char *dir, const char *split, const tokenizer *tok,
                   int64_t max_length, error *err);
-// Fills label_words from the distinct labels of the training file, in byte order, where the task file says labels = auto;
-// otherwise does nothing.
+// Fills label_words from the distinct labels of the training file, in byte order, where the task file says labels =
+// auto; otherwise does nothing.
 bool task_collect_labels(task *t, const char *dir, error *err);
 // The path of a split's file, into out[OPTION_STRING_SIZE * 2]; false and err (naming both places) if there is none.
 bool dataset_path(char *out, const task *t, const char *dir, const char *split, error *err);

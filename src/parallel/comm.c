@@ -1,6 +1,7 @@
 #include "parallel/internal.h"
 
 #include <limits.h>
+#include <omp.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,6 +64,8 @@ static bool ranks_fit_cores(void) {
 void comm_start(int *argc, char ***argv) {
     // Open MPI spins in its own waits unless it knows of more ranks than cores; it must be told before it starts.
     setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+    // One rank a core, one thread a rank, unless the user asks for threads.
+    if (!getenv("OMP_NUM_THREADS")) omp_set_num_threads(1);
     int provided;
     CHECK_MPI(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided));
     if (provided < MPI_THREAD_FUNNELED) FATAL("this MPI has no MPI_THREAD_FUNNELED");

@@ -17,17 +17,20 @@ typedef enum { H5_FLOAT32, H5_INT32, H5_INT64, H5_UINT8 } h5_type; // little-end
 
 h5_file *h5_create(const char *path, error *err); // replaces what is there; NULL and err on failure
 h5_file *h5_open(const char *path, error *err);   // read only
-// Flushes, closes, and for a file that was created fsyncs it. The file is closed in any case; false if any part failed.
+// Flushes, closes, and for a file that was created fsyncs it. The file is closed in any case; false if any part failed,
+// a write before it included: then err says again what that write said.
 bool h5_close(h5_file *file, error *err);
 // Writes a contiguous dataset of 1 or 2 dimensions; groups in the name ("parameters/x") are made as needed.
 bool h5_write(h5_file *file, const char *name, h5_type type, int dimensions, const int64_t *shape, const void *data,
               error *err);
-// Shape of a dataset into shape[2] (a vector is {n, 1}); false if it is not there, or is not of 1 or 2 dimensions.
+// Shape of a dataset into shape[2] (a vector is {n, 1}); false if it is not there, is not of 1 or 2 dimensions or of
+// another type, or does not lie in this file as one contiguous block (so that no element is invented by HDF5).
 bool h5_shape(h5_file *file, const char *name, h5_type type, int *dimensions, int64_t shape[2], error *err);
-// Reads the rectangle offset, size of a dataset into data, whose rows are row_stride elements apart.
+// Reads the rectangle offset, size of a dataset into data, whose rows are row_stride elements apart. An empty rectangle
+// reads nothing; one that is not within the dataset, or a dataset that h5_shape would refuse, is an error.
 bool h5_read(h5_file *file, const char *name, h5_type type, const int64_t offset[2], const int64_t size[2], void *data,
              int64_t row_stride, error *err);
-// Attributes are for small facts (64 KB at most): text on the file's root group.
+// Attributes are for small facts (just under 64 KB at most): text on the file's root group, each name once.
 bool h5_write_note(h5_file *file, const char *name, const char *text, error *err);
 
 // ---- files (file.c) -----------------------------------------------------------------------------------------------
@@ -40,7 +43,12 @@ bool file_is_folder(const char *path);
 bool file_rename(const char *from, const char *to, error *err); // and fsyncs the parent of to
 bool file_remove_tree(const char *path, error *err);
 int64_t file_size(const char *path); // -1 if there is none
-// Names in a folder, sorted, without "." and ".."; *n of them. Caller frees each and the array. NULL and err on failure.
+// Takes the lock of this file, which is made if need be, until file_unlock or the process's end; -1 and err where another
+// process holds it.
+int file_lock(const char *path, error *err);
+void file_unlock(int lock);
+// Names in a folder, sorted, without "." and ".."; *n of them. Caller frees each and the array. NULL and err on
+// failure.
 char **file_list(const char *path, size_t *n, error *err);
 
 // ---- checksums (checksum.c): xxh3-128 as 32 hexadecimal digits (XXH128_canonical order) ---------------------------
@@ -52,14 +60,18 @@ bool checksum_file(char out[CHECKSUM_SIZE], const char *path, error *err);
 // ---- JSON (json.c), over jansson ----------------------------------------------------------------------------------
 
 json_t *json_read(const char *path, error *err); // message has path:line
+json_t *json_parse(const char *text, size_t size, const char *where, error *err);
 bool json_write(const char *path, const json_t *value, error *err); // atomically, indented
+// The text of an object or array, indented and with a newline at its end, or on one line without. Numbers read back to
+// the same bits. *size may be NULL. Caller frees.
+char *json_format(const json_t *value, bool indented, size_t *size);
 // Members of an object, typed; a missing one, or one of another type, is an error that names `where` and the key.
 // A NULL fallback means that the member must be there.
 bool json_get_int(const json_t *object, const char *key, int64_t *value, const int64_t *fallback, const char *where,
                   error *err);
 bool json_get_double(const json_t *object, const char *key, double *value, const double *fallback, const char *where,
                      error *err);
-bool json_get_string(const json_t *object, const char *key, const char **value, const char *fallback,
-                     const char *where, error *err);
+bool json_get_string(const json_t *object, const char *key, const char **value, const char *fallback, const char *where,
+                     error *err);
 
 #endif

@@ -148,17 +148,17 @@ typedef enum { SPLIT_NONE, SPLIT_ROWS, SPLIT_COLUMNS } parameter_split;
 typedef enum { INITIAL_NORMAL, INITIAL_ZERO, INITIAL_ONE } parameter_initial;
 
 typedef struct {
-    char name[128];    // Hugging Face's, e.g. encoder.layer.3.attention.self.query.weight
-    int dimensions;    // 1 or 2
-    int64_t shape[2];  // logical; a vector is {n, 1}
+    char name[128];        // Hugging Face's, e.g. encoder.layer.3.attention.self.query.weight
+    int dimensions;        // 1 or 2
+    int64_t shape[2];      // logical; a vector is {n, 1}
     parameter_split split; // which dimension is shared out over the team; NONE: every rank of the team holds all of it
-    int64_t offset[2]; // this rank's rectangle
-    int64_t size[2];   // {0, 0} where this rank holds nothing
-    bool decay;        // weight decay applies
-    bool writer;       // this rank is the lowest owner of its rectangle in the team: counts in norms, writes checkpoints
+    int64_t offset[2];     // this rank's rectangle
+    int64_t size[2];       // {0, 0} where this rank holds nothing
+    bool decay;            // weight decay applies
+    bool writer; // this rank is the lowest owner of its rectangle in the team: counts in norms, writes checkpoints
     parameter_initial initial;
-    float *value, *gradient;        // [size[0], size[1]], in the table's arenas
-    float *moment1, *moment2;       // NULL where there is no optimizer
+    float *value, *gradient;  // [size[0], size[1]], in the table's arenas
+    float *moment1, *moment2; // NULL where there is no optimizer
 } parameter;
 
 typedef struct {
@@ -166,8 +166,8 @@ typedef struct {
     size_t n, capacity;
     // Replicated tensors lie together at the front of the arenas, so that one reduction sums their gradients:
     //     | SPLIT_NONE rows | rows that are split |
-    int64_t replicated; // floats of the front part, padding included
-    int64_t total;      // floats in all, padding included
+    int64_t replicated;                              // floats of the front part, padding included
+    int64_t total;                                   // floats in all, padding included
     float *values, *gradients, *moments1, *moments2; // [total]; moments NULL where there is no optimizer
 } parameter_table;
 
@@ -180,7 +180,7 @@ void parameter_allocate(parameter_table *table, bool gradients, bool moments);
 // N(0, deviation) by name of tensor and place of element, so that no layout changes it; zeros; ones.
 void parameter_initialise(parameter_table *table, uint64_t seed, double deviation);
 parameter *parameter_find(const parameter_table *table, const char *name); // NULL if there is none
-int64_t parameter_count(const parameter *p);                             // elements that this rank holds
+int64_t parameter_count(const parameter *p);                               // elements that this rank holds
 void parameter_zero_gradients(parameter_table *table);
 void parameter_destroy(parameter_table *table);
 

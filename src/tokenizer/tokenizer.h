@@ -9,7 +9,7 @@
 typedef struct tokenizer tokenizer; // opaque: its tables refer to each other
 
 typedef struct {
-    int32_t pad, unknown, begin, separator, mask; // [PAD] [UNK] [CLS] [SEP] [MASK]
+    int32_t pad, unknown, begin, separator, mask; // [PAD] [UNK] [CLS] [SEP] [MASK]; pad and mask: -1 if there is none
 } tokenizer_specials;
 
 // Reads vocab.txt, one piece a line (BERT's format). A vocabulary without [UNK], [CLS] or [SEP], with a piece twice, or
@@ -23,8 +23,8 @@ void tokenizer_destroy(tokenizer *t);
 int64_t tokenizer_size(const tokenizer *t); // pieces in the vocabulary
 tokenizer_specials tokenizer_special_ids(const tokenizer *t);
 bool tokenizer_lower_case(const tokenizer *t);
-const char *tokenizer_piece(const tokenizer *t, int32_t id); // NULL outside the vocabulary
-int32_t tokenizer_id(const tokenizer *t, const char *piece); // -1 if there is none
+const char *tokenizer_piece(const tokenizer *t, int32_t id);  // NULL outside the vocabulary
+int32_t tokenizer_id(const tokenizer *t, const char *piece);  // -1 if there is none
 const char *tokenizer_text(const tokenizer *t, size_t *size); // the vocab.txt it came from, byte for byte
 
 // Ids of a text, without [CLS] and [SEP]. Equal to Hugging Face's BertTokenizerFast (special tokens in raw text
@@ -45,12 +45,16 @@ typedef struct {
 typedef struct vocabulary_counter vocabulary_counter; // words and how often they occur
 
 vocabulary_counter *vocabulary_counter_create(bool lower_case);
-void vocabulary_count(vocabulary_counter *c, const char *text, size_t size);
+// Counts the words of a text. Returns how often invalid UTF-8 was replaced.
+int64_t vocabulary_count(vocabulary_counter *c, const char *text, size_t size);
 int64_t vocabulary_words(const vocabulary_counter *c); // words counted
+int64_t vocabulary_distinct_words(const vocabulary_counter *c);
 void vocabulary_counter_destroy(vocabulary_counter *c);
 // Trains a WordPiece vocabulary by merging the most frequent pair of neighbouring pieces (ties: the pair that is first
 // in byte order), beginning from characters, [PAD] [UNK] [CLS] [SEP] [MASK] first; the text of a vocab.txt, which the
-// caller frees. Deterministic. progress is called now and then with pieces done and wanted; it may be NULL.
+// caller frees. It is shorter than wanted if pairs run out first. Deterministic, whatever the order of the text.
+// progress is called now and then with pieces done and wanted; it may be NULL. No word at all, or a size that does not
+// hold the alphabet: NULL and err.
 char *vocabulary_train(const vocabulary_counter *c, const vocabulary_settings *settings,
                        void (*progress)(int64_t done, int64_t wanted), error *err);
 

@@ -1,10 +1,69 @@
 // train: the driver. Step loop, evaluation, metrics, run folder, progress.
+//
+//     settings -> session (task, tokenizer, rank groups, model) -> step loop -> run folder
 #ifndef PAF_TRAIN_H
 #define PAF_TRAIN_H
 
+#include "checkpoint/checkpoint.h"
 #include "data/data.h"
+#include "model/model.h"
+#include "optim/optim.h"
+#include "parallel/parallel.h"
 
 #include <jansson.h>
+
+// ---- settings (settings.c) -----------------------------------------------------------------------------------------
+
+typedef struct {
+    double epochs;        // train.epochs
+    int64_t max_steps;    // train.max_steps; 0: by epochs
+    int64_t batch;        // train.batch, examples of a step over all replicas
+    int64_t micro_tokens; // train.micro_tokens, tokens that pass through the layers together, at most
+    int64_t eval_every;   // train.eval_every, steps; 0: every epoch
+    uint64_t seed;        // train.seed: weights, order, dropout
+} train_settings;
+
+typedef struct {
+    char out[OPTION_STRING_SIZE];    // run.out; "" is checkpoints/TASK-DESIGN
+    char resume[OPTION_STRING_SIZE]; // run.resume: off auto
+    int64_t checkpoint_every;        // run.checkpoint_every, steps; 0: at evaluations
+    int64_t keep;                    // run.keep, newest checkpoints, besides the best
+    double log_every;                // run.log_every, seconds
+} run_settings;
+
+typedef struct {
+    data_settings data;
+    model_settings model;
+    train_settings train;
+    optim_settings optim;
+    parallel_settings parallel;
+    run_settings run;
+} finetune_settings;
+
+typedef struct {
+    char data_dir[OPTION_STRING_SIZE]; // data.dir
+    char split[OPTION_STRING_SIZE];    // evaluate.split
+    char which[OPTION_STRING_SIZE];    // evaluate.checkpoint: best latest
+    char out[OPTION_STRING_SIZE];      // evaluate.out: a JSON file, or for predict a submission file
+    int64_t micro_tokens;              // train.micro_tokens
+    parallel_settings parallel;
+} evaluate_settings;
+
+#define FINETUNE_TABLES 6
+#define EVALUATE_TABLES 2
+// The option tables over a settings struct, for cli_read_options and option_write.
+void finetune_tables(option_table tables[FINETUNE_TABLES], finetune_settings *settings);
+void evaluate_tables(option_table tables[EVALUATE_TABLES], evaluate_settings *settings);
+
+// ---- commands (finetune.c, evaluate.c) -----------------------------------------------------------------------------
+
+// Trains on one task, evaluates on its dev split, keeps the best and the last checkpoints, and writes results.json.
+// Collective over the world; the same error on every rank.
+bool train_finetune(const finetune_settings *settings, error *err);
+// Metrics of a checkpoint or run folder on a labelled split: a line to standard output, JSON where evaluate.out says.
+bool train_evaluate(const char *run, const evaluate_settings *settings, error *err);
+// Predictions for any split as a submission file, evaluate.out or the task's own name in the run folder.
+bool train_predict(const char *run, const evaluate_settings *settings, error *err);
 
 // ---- metrics (metrics.c): local to the rank ------------------------------------------------------------------------
 

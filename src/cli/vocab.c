@@ -1,0 +1,153 @@
+// paf vocab: trains a WordPiece vocabulary from text files. Rank 0 works; the others wait for its outcome.
+#include "cli/cli.h"
+#include "parallel/parallel.h"
+#include "storage/storage.h"
+#include "tokenizer/tokenizer.h"
+
+#include <stddef.h>
+#include <string.h>
+
+typedef struct {
+    char input[OPTION_STRING_SIZE], output[OPTION_STRING_SIZE];
+    int64_t size, min_frequency, alphabet;
+    bool lower_case;
+} vocab_settings;
+
+#define FIELD(name) offsetof(vocab_settings, name)
+static const option vocab_options[] = {
+    {"vocab.input", OPTION_STRING, FIELD(input), "", 0, 0, NULL, "text files or folders of them: PATH[,PATH...]"},
+    {"vocab.output", OPTION_STRING, FIELD(output), "vocab.txt", 0, 0, NULL, "file to write"},
+    {"vocab.size", OPTION_INT, FIELD(size), "8000", 1, 1e8, NULL, "pieces, special ones included"},
+    {"vocab.lower_case", OPTION_BOOL, FIELD(lower_case), "on", 0, 0, NULL, "lower-case, and drop accents"},
+    {"vocab.min_frequency", OPTION_INT, FIELD(min_frequency), "2", 1, 1e15, NULL, "a rarer pair is not merged"},
+    {"vocab.alphabet", OPTION_INT, FIELD(alphabet), "1000", 1, 1e7, NULL, "characters kept, the most frequent first"},
+    {0},
+};
+
+typedef struct {
+    vocabulary_counter *counter;
+    int64_t files, replaced;
+    double begin; // time_now at the start
+} corpus;
+
+// ---- reading
+
+// Lines that WikiExtractor puts around a document.
+static bool is_markup(const char *line, size_t length) {
+    return (length >= 5 && memcmp(line, "<doc ", 5) == 0) || (length == 6 && memcmp(line, "</doc>", 6) == 0);
+}
+
+static bool count_file(corpus *c, const char *path, error *err) {
+    size_t size, at = 0, length;
+    char *text = text_read(path, &size, err);
+    if (!text) return false;
+    const char *line;
+    while (text_next_line(text, size, &at, &line, &length))
+        if (!is_markup(line, length)) c->replaced += vocabulary_count(c->counter, line, length);
+    memory_free(text);
+    c->files++;
+    log_progress("%lld files, %lld words", (long long)c->files, (long long)vocabulary_words(c->counter));
+    return true;
+}
+
+static bool count_path(corpus *c, const char *path, error *err);
+
+// Everything in a folder and below, but for names that begin with a dot.
+static bool count_folder(corpus *c, const char *path, error *err) {
+    size_t n;
+    char **names = file_list(path, &n, err);
+    if (!names) return false;
+    bool good = true;
+    for (size_t i = 0; i < n; i++) {
+        if (good && names[i][0] != '.') {
+            char *inside = memory_format("%s/%s", path, names[i]);
+            good = count_path(c, inside, err);
+            memory_free(inside);
+        }
+        memory_free(names[i]);
+    }
+    memory_free(names);
+    return good;
+}
+
+static bool count_path(corpus *c, const char *path, error *err) {
+    return file_is_folder(path) ? count_folder(c, path, err) : count_file(c, path, err);
+}
+
+static bool count_paths(corpus *c, const char *list, error *err) {
+    bool good = true;
+    for (size_t length; good && *list; list += length + (list[length] == ',')) {
+        length = strcspn(list, ",");
+        char *path = memory_format("%.*s", (int)length, list);
+        if (length > 0) good = count_path(c, path, err);
+        memory_free(path);
+    }
+    return good;
+}
+
+// ---- training
+
+static void show_progress(int64_t done, int64_t wanted) {
+    log_progress("%lld of %lld pieces", (long long)done, (long long)wanted);
+}
+
+static int64_t count_lines(const char *text) {
+    int64_t lines = 0;
+    for (; *text; text++) lines += *text == '\n';
+    return lines;
+}
+
+static bool train(const corpus *c, const vocab_settings *settings, error *err) {
+    vocabulary_settings wanted = {.size = settings->size,
+                                  .min_frequency = settings->min_frequency,
+                                  .alphabet = settings->alphabet,
+                                  .lower_case = settings->lower_case};
+    char *text = vocabulary_train(c->counter, &wanted, show_progress, err);
+    if (!text) return false;
+    int64_t pieces = count_lines(text);
+    bool good = file_write_atomic(settings->output, text, strlen(text), err);
+    memory_free(text);
+    if (!good) return false;
+    if (c->replaced > 0) log_warn("%lld places of invalid UTF-8 were left out", (long long)c->replaced);
+    if (pieces < settings->size)
+        log_warn("the text has no more pairs that occur %lld times: %lld pieces instead of %lld",
+                 (long long)settings->min_frequency, (long long)pieces, (long long)settings->size);
+    char seconds[16];
+    time_format(seconds, time_now() - c->begin);
+    log_info("%s: %lld pieces from %lld words, %lld of them distinct, in %s", settings->output, (long long)pieces,
+             (long long)vocabulary_words(c->counter), (long long)vocabulary_distinct_words(c->counter), seconds);
+    return true;
+}
+
+static bool make_vocabulary(const vocab_settings *settings, int argc, char **argv, error *err) {
+    corpus c = {.counter = vocabulary_counter_create(settings->lower_case), .begin = time_now()};
+    bool good =
+        settings->input[0] || argc > 1 ||
+        error_set(err, ERROR_INPUT, "no text to train from: name files or folders, --vocab.input=PATH[,PATH...]");
+    good = good && count_paths(&c, settings->input, err);
+    for (int i = 1; good && i < argc; i++) good = count_path(&c, argv[i], err);
+    good = good && train(&c, settings, err);
+    vocabulary_counter_destroy(c.counter);
+    return good;
+}
+
+static int run(int argc, char **argv) {
+    vocab_settings settings;
+    option_table table = {vocab_options, &settings};
+    error err = {0};
+    bool helped = false;
+    if (!cli_read_options(&command_vocab, &table, 1, &argc, argv, &helped, &err)) return cli_fail(&err);
+    if (helped) return ERROR_NONE;
+    if (comm_rank(comm_world()) == 0) make_vocabulary(&settings, argc, argv, &err);
+    return comm_agree(comm_world(), &err) ? ERROR_NONE : cli_fail(&err);
+}
+
+const command command_vocab = {
+    .name = "vocab",
+    .usage = "vocab [--vocab.size=8000] [--vocab.output=vocab.txt] TEXT ...",
+    .summary = "trains a WordPiece vocabulary from text",
+    .details =
+        "TEXT is a file with one piece of text a line, or a folder of such files. Lines <doc ...> and </doc>, as\n"
+        "WikiExtractor writes them, are skipped. The outcome does not depend on the order of the text.",
+    .run = run,
+};

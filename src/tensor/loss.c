@@ -1,0 +1,51 @@
+// Losses: sums over rows in double, gradients scaled by what the caller divides the loss by.
+#include "tensor/tensor.h"
+#include "tensor/vector_math.h"
+
+// Sum of exp(x - shift) over x [n], keeping none of the terms.
+static double row_exp_sum(const float *x, float shift, int64_t n) {
+    float terms[CHUNK];
+    double total = 0;
+    for (int64_t from = 0; from < n; from += CHUNK) total += row_exp(terms, x + from, shift, smaller(CHUNK, n - from));
+    return total;
+}
+
+// Logits of any size are safe: everything is relative to the row's largest.
+double cross_entropy(float *dlogits, const float *logits, const int32_t *labels, int64_t n, int64_t classes,
+                     float scale) {
+    double loss = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const float *row = logits + i * classes;
+        float most = row_maximum(row, classes);
+        double true_logit = (double)row[labels[i]] - most; // read before dlogits may overwrite it
+        double sum;
+        if (dlogits) {
+            float *drow = dlogits + i * classes;
+            sum = row_exp(drow, row, most, classes);
+            row_scale(drow, drow, (float)(scale / sum), classes);
+            drow[labels[i]] -= scale;
+        } else {
+            sum = row_exp_sum(row, most, classes);
+        }
+        loss += log(sum) - true_logit;
+    }
+    return loss;
+}
+
+double squared_error(float *dprediction, const float *prediction, const float *target, int64_t n, float scale) {
+    double loss = 0;
+    for (int64_t i = 0; i < n; i++) {
+        float difference = prediction[i] - target[i];
+        loss += (double)difference * difference;
+        dprediction[i] = scale * 2 * difference;
+    }
+    return loss;
+}
+
+void softmax_rows(float *probabilities, const float *logits, int64_t n, int64_t classes) {
+    for (int64_t i = 0; i < n; i++) {
+        float *row = probabilities + i * classes;
+        double sum = row_exp(row, logits + i * classes, row_maximum(logits + i * classes, classes), classes);
+        row_scale(row, row, (float)(1 / sum), classes);
+    }
+}

@@ -1,0 +1,46 @@
+#include "train/internal.h"
+
+#define TERMINAL_INTERVAL 1.0 // seconds between updates of the line on a terminal
+#define PEAK_SECONDS 0.05
+
+void progress_start(progress *p, comm *world, double interval, int64_t first_step, int64_t steps) {
+    double peak = peak_measure(PEAK_SECONDS), spans[SPAN_COUNT];
+    comm_sum_doubles(world, &peak, 1);
+    *p = (progress){.interval = log_is_terminal() ? TERMINAL_INTERVAL : interval,
+                    .peak = peak,
+                    .begun = time_now(),
+                    .first_step = first_step,
+                    .last_step = first_step,
+                    .steps = steps};
+    p->last = p->begun;
+    time_span_collect(spans);
+}
+
+void progress_add(progress *p, double tokens, double work) {
+    p->tokens += tokens;
+    p->work += work;
+}
+
+bool progress_due(const progress *p, int64_t done) { return done == p->steps || time_now() - p->last >= p->interval; }
+
+void progress_print(progress *p, comm *world, int64_t done, double loss, double lr, double norm) {
+    double spans[SPAN_COUNT], all = 0, now = time_now(), seconds = now - p->last;
+    time_span_collect(spans);
+    comm_sum_doubles(world, spans, SPAN_COUNT);
+    for (int i = 0; i < SPAN_COUNT; i++) all += spans[i] / 100;
+    char eta[TIME_TEXT_SIZE], line[512];
+    time_format(eta, (now - p->begun) / (double)(done - p->first_step) * (double)(p->steps - done));
+    snprintf(line, sizeof line,
+             "step %lld/%lld | loss %.4f | lr %.2g | gnorm %.2f | %.0f tok/s | %.0f%% peak | attn %.0f ffn %.0f exch "
+             "%.0f idle %.0f %% | eta %s",
+             (long long)done, (long long)p->steps, loss, lr, norm, p->tokens / seconds,
+             100 * p->work / seconds / (1e9 * p->peak), spans[SPAN_ATTENTION] / all, spans[SPAN_FFN] / all,
+             spans[SPAN_EXCHANGE] / all, spans[SPAN_IDLE] / all, eta);
+    if (log_is_terminal() && done < p->steps)
+        log_progress("%s", line);
+    else
+        log_info("%s", line);
+    p->last = now;
+    p->last_step = done;
+    p->tokens = p->work = 0;
+}

@@ -1,0 +1,57 @@
+#include "train/train.h"
+
+#include <stddef.h>
+
+#define TRAIN(key, type, field, ...)                                                                                   \
+    { "train." key, type, offsetof(train_settings, field), __VA_ARGS__ }
+static const option train_options[] = {
+    TRAIN("epochs", OPTION_DOUBLE, epochs, "3", 0, 1e6, NULL, "passes over the training set"),
+    TRAIN("max_steps", OPTION_INT, max_steps, "0", 0, 1e12, NULL, "steps; 0: as many as train.epochs makes"),
+    TRAIN("batch", OPTION_INT, batch, "32", 1, 1e9, NULL, "examples a step"),
+    TRAIN("micro_tokens", OPTION_INT, micro_tokens, "4096", 16, 1 << 24, NULL,
+          "tokens that pass through the layers together, at most"),
+    TRAIN("eval_every", OPTION_INT, eval_every, "0", 0, 1e12, NULL, "steps between evaluations; 0: every epoch"),
+    TRAIN("seed", OPTION_UINT64, seed, "1", 0, 0, NULL, "of weights, order and dropout"),
+    {0},
+};
+
+#define RUN(key, type, field, ...)                                                                                     \
+    { "run." key, type, offsetof(run_settings, field), __VA_ARGS__ }
+static const option run_options[] = {
+    RUN("out", OPTION_STRING, out, "", 0, 0, NULL, "run folder (empty: checkpoints/TASK-DESIGN)"),
+    RUN("resume", OPTION_CHOICE, resume, "off", 0, 0, "off auto",
+        "auto: go on from the run folder's newest checkpoint"),
+    RUN("checkpoint_every", OPTION_INT, checkpoint_every, "0", 0, 1e12, NULL,
+        "steps between checkpoints, besides those at evaluations"),
+    RUN("keep", OPTION_INT, keep, "1", 1, 1000000, NULL, "newest checkpoints that are kept, besides the best"),
+    RUN("log_every", OPTION_DOUBLE, log_every, "10", 0, 86400, NULL, "seconds between lines in a log file"),
+    {0},
+};
+
+#define EVALUATE(key, type, field, ...)                                                                                \
+    { key, type, offsetof(evaluate_settings, field), __VA_ARGS__ }
+static const option evaluate_options[] = {
+    EVALUATE("data.dir", OPTION_STRING, data_dir, "", 0, 0, NULL, "GLUE's folder, or the task's own"),
+    EVALUATE("evaluate.split", OPTION_STRING, split, "", 0, 0, NULL,
+             "dev (evaluate) or test (predict), unless said; or any other split of the task"),
+    EVALUATE("evaluate.checkpoint", OPTION_CHOICE, which, "best", 0, 0, "best latest", "which one of a run folder"),
+    EVALUATE("evaluate.out", OPTION_STRING, out, "", 0, 0, NULL,
+             "evaluate: also write the result there as JSON; predict: the submission file"),
+    EVALUATE("train.micro_tokens", OPTION_INT, micro_tokens, "4096", 16, 1 << 24, NULL,
+             "tokens that pass through the layers together, at most"),
+    {0},
+};
+
+void finetune_tables(option_table tables[FINETUNE_TABLES], finetune_settings *s) {
+    tables[0] = (option_table){data_options, &s->data};
+    tables[1] = (option_table){model_options, &s->model};
+    tables[2] = (option_table){train_options, &s->train};
+    tables[3] = (option_table){optim_options, &s->optim};
+    tables[4] = (option_table){parallel_options, &s->parallel};
+    tables[5] = (option_table){run_options, &s->run};
+}
+
+void evaluate_tables(option_table tables[EVALUATE_TABLES], evaluate_settings *s) {
+    tables[0] = (option_table){evaluate_options, s};
+    tables[1] = (option_table){parallel_options, &s->parallel};
+}

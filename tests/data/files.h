@@ -1,0 +1,69 @@
+// What the tests of data share: small files, a small vocabulary, errors to the letter.
+#ifndef PAF_TESTS_DATA_FILES_H
+#define PAF_TESTS_DATA_FILES_H
+
+#include "../support.h"
+#include "data/data.h"
+#include "storage/storage.h"
+
+// Writes folder/name (its folder too), without fsync.
+static inline void write_bytes(const char *folder, const char *name, const char *bytes, size_t size) {
+    error err = {0};
+    char *path = memory_format("%s/%s", folder, name), *parent = memory_string(path);
+    *strrchr(parent, '/') = 0;
+    if (!file_make_folders(parent, &err)) FATAL("%s", err.text);
+    FILE *file = fopen(path, "wb");
+    if (!file || fwrite(bytes, 1, size, file) != size || fclose(file)) FATAL("cannot write %s", path);
+    memory_free(parent);
+    memory_free(path);
+}
+
+static inline void write_text(const char *folder, const char *name, const char *text) {
+    write_bytes(folder, name, text, strlen(text));
+}
+
+enum { ID_UNK = 1, ID_CLS, ID_SEP, ID_A = 5 }; // of small_tokenizer; then b, c, ... z
+
+static inline tokenizer *small_tokenizer(void) {
+    static const char text[] =
+        "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\nc\nd\ne\nf\ng\nh\ni\nj\nk\nl\nm\nn\no\np\nq\nr\ns\n"
+        "t\nu\nv\nw\nx\ny\nz\n";
+    error err = {0};
+    tokenizer *t = tokenizer_load_text(text, sizeof text - 1, true, "the test's vocabulary", &err);
+    if (!t) FATAL("%s", err.text);
+    return t;
+}
+
+static inline void assert_columns(const task_columns *c, int first, int second, int label, int fields, bool header,
+                                  bool drop_wrong) {
+    assert_int_equal(c->text[0], first);
+    assert_int_equal(c->text[1], second);
+    assert_int_equal(c->label, label);
+    assert_int_equal(c->fields, fields);
+    assert_int_equal(c->header, header);
+    assert_int_equal(c->drop_wrong, drop_wrong);
+}
+
+// err holds this text, where %s is the folder.
+static inline void assert_error(const error *err, const char *format, const char *folder) {
+    char expected[2048], *out = expected;
+    for (const char *at = format; *at; at++) {
+        if (at[0] == '%' && at[1] == 's')
+            out += sprintf(out, "%s", folder), at++;
+        else
+            *out++ = *at;
+    }
+    *out = 0;
+    assert_string_equal(err->text, expected);
+    assert_int_equal(err->kind, ERROR_INPUT);
+}
+
+// Loads `text` as the dev file of a task.
+static inline bool load_dev(dataset *d, const task *t, const char *folder, const tokenizer *tok, const char *text,
+                            int64_t max_length, error *err) {
+    write_text(folder, t->dev_file, text);
+    *err = (error){0};
+    return dataset_load(d, t, folder, "dev", tok, max_length, err);
+}
+
+#endif

@@ -1,0 +1,244 @@
+// The whole model against dumps of an independent PyTorch implementation (tests/reference).
+// ranks: 1 2 3 4
+
+#include "../support.h"
+
+#include "model/model.h"
+#include "optim/optim.h"
+#include "storage/storage.h"
+
+#define SEQUENCES 7 // of a batch
+#define BATCHES 5
+#define STEPS 50
+
+typedef struct {
+    model_design design;
+    bool regression;
+    bool balance;
+    const char *exchange;
+} variant;
+
+// Everything of one dump file that all variants read.
+typedef struct {
+    h5_file *file;
+    dataset data;
+    topology topo;
+    placement place;
+    model m;
+} fixture;
+
+static void must(bool ok, const error *err) {
+    if (!ok) fail_msg("%s", err->text);
+}
+
+static void *read_vector(h5_file *file, const char *name, h5_type type, int64_t *n) {
+    error err = {0};
+    int dimensions;
+    int64_t shape[2];
+    must(h5_shape(file, name, type, &dimensions, shape, &err), &err);
+    int64_t whole[2] = {shape[0], shape[1]}, zero[2] = {0, 0};
+    void *data = memory_allocate((size_t)(shape[0] * shape[1]), sizeof(float));
+    must(h5_read(file, name, type, zero, whole, data, shape[1], &err), &err);
+    if (n) *n = shape[0] * shape[1];
+    return data;
+}
+
+static dataset read_data(h5_file *file, bool regression) {
+    dataset d = {0};
+    int32_t *lengths = read_vector(file, "batch/lengths", H5_INT32, &d.n);
+    d.ids = read_vector(file, "batch/ids", H5_INT32, NULL);
+    d.second = read_vector(file, "batch/second", H5_INT32, NULL);
+    if (regression)
+        d.targets = read_vector(file, "batch/targets", H5_FLOAT32, NULL);
+    else
+        d.labels = read_vector(file, "batch/labels", H5_INT32, NULL);
+    d.starts = memory_allocate((size_t)d.n + 1, sizeof *d.starts);
+    for (int64_t i = 0; i < d.n; i++) {
+        d.starts[i + 1] = d.starts[i] + lengths[i];
+        if (lengths[i] > d.longest) d.longest = lengths[i];
+    }
+    memory_free(lengths);
+    return d;
+}
+
+// The dump's tensor of this row: ours has no prefix.
+static void dump_name(char *out, size_t size, const char *group, const char *name) {
+    bool head = !strncmp(name, "classifier.", 11);
+    snprintf(out, size, "%s/%s%s", group, head ? "" : "bert.", name);
+}
+
+// This rank's rectangle of a dumped tensor. Caller frees.
+static float *read_rectangle(h5_file *file, const char *group, const parameter *p) {
+    char name[256];
+    error err = {0};
+    dump_name(name, sizeof name, group, p->name);
+    float *data = memory_allocate((size_t)parameter_count(p), sizeof *data);
+    must(h5_read(file, name, H5_FLOAT32, p->offset, p->size, data, p->size[1], &err), &err);
+    return data;
+}
+
+static fixture open_fixture(variant v) {
+    fixture f = {0};
+    error err = {0};
+    const char *design = model_design_name(v.design);
+    char *path =
+        memory_format("tests/reference/model-%s-%s.h5", design, v.regression ? "regression" : "classification");
+    f.file = h5_open(path, &err);
+    must(f.file, &err);
+    memory_free(path);
+    f.data = read_data(f.file, v.regression);
+    model_config config;
+    must(model_config_read(&config, "tests/reference/config.json", design, &err), &err);
+    parallel_settings settings = {.team = "auto", .replicas = 1, .stages = 1};
+    double attention = model_attention_work(&config, 12), ffn = model_ffn_work(&config);
+    must(topology_create(&f.topo, &settings, attention, ffn, config.heads, &err), &err);
+    placement_request q = {.attention = f.topo.attention,
+                           .ffn = f.topo.ffn,
+                           .groups = v.design == DESIGN_PAF,
+                           .balance = v.balance,
+                           .heads = config.heads,
+                           .neurons = config.intermediate,
+                           .vocabulary = config.vocabulary,
+                           .head_work = attention / (double)config.heads,
+                           .neuron_work = ffn / (double)config.intermediate};
+    must(placement_create(&f.place, &q, &err), &err);
+    model_request request = {.classes = v.regression ? 1 : 3,
+                             .max_tokens = SEQUENCES * f.data.longest,
+                             .max_sequences = SEQUENCES,
+                             .longest = f.data.longest,
+                             .training = true,
+                             .exchange = v.exchange};
+    must(model_create(&f.m, &config, &request, &f.topo, &f.place, &err), &err);
+    for (size_t i = 0; i < f.m.table.n; i++) {
+        parameter *p = &f.m.table.rows[i];
+        float *values = read_rectangle(f.file, "parameters", p);
+        memcpy(p->value, values, (size_t)parameter_count(p) * sizeof *values);
+        memory_free(values);
+    }
+    return f;
+}
+
+static void close_fixture(fixture *f) {
+    error err = {0};
+    model_destroy(&f->m);
+    placement_destroy(&f->place);
+    topology_destroy(&f->topo);
+    dataset_destroy(&f->data);
+    must(h5_close(f->file, &err), &err);
+}
+
+// Loss and gradients of batch number i; the loss is the same on every rank. Logits, where wanted, [SEQUENCES, classes].
+static double forward_backward(fixture *f, int64_t i, float *logits) {
+    batch b = {0};
+    batch_range(&b, &f->data, i * SEQUENCES, SEQUENCES);
+    micro_batch mb = micro_batch_create(f->m.max_tokens, SEQUENCES);
+    assert_int_equal(micro_batch_pack(&mb, &f->data, &b, 0, b.n), SEQUENCES);
+    model_pass pass = {.train = true}; // the dump's model has no dropout
+    parameter_zero_gradients(&f->m.table);
+    model_forward(&f->m, &mb, pass);
+    double loss = 0;
+    int64_t classes = f->m.classes;
+    for (int64_t k = 0; k < f->m.head_n; k++) {
+        int64_t s = f->m.head_sequences[k], example = mb.examples[s];
+        float *row = f->m.logits + k * classes, *d = f->m.dlogits + k * classes;
+        if (logits) memcpy(logits + s * classes, row, (size_t)classes * sizeof *row);
+        loss += f->data.targets ? squared_error(d, row, &f->data.targets[example], 1, 1.0f / SEQUENCES)
+                                : cross_entropy(d, row, &f->data.labels[example], 1, classes, 1.0f / SEQUENCES);
+    }
+    model_backward(&f->m, &mb, pass);
+    model_reduce_gradients(&f->m, f->topo.team_comm);
+    comm_sum_doubles(f->topo.team_comm, &loss, 1);
+    if (logits) comm_sum_floats(f->topo.team_comm, logits, SEQUENCES * classes);
+    micro_batch_destroy(&mb);
+    batch_destroy(&b);
+    return loss / SEQUENCES;
+}
+
+static bool is_key_bias(const char *name) { return strstr(name, "attention.self.key.bias"); }
+
+static void check_gradients(fixture *f, double whole_norm) {
+    for (size_t i = 0; i < f->m.table.n; i++) {
+        const parameter *p = &f->m.table.rows[i];
+        int64_t n = parameter_count(p);
+        float *wanted = read_rectangle(f->file, "gradients", p);
+        double square = 0;
+        for (int64_t j = 0; j < n; j++) square += (double)p->gradient[j] * p->gradient[j];
+        if (is_key_bias(p->name)) { // its true gradient is zero
+            if (sqrt(square) > 1e-6 * whole_norm) fail_msg("%s: %g", p->name, sqrt(square));
+        } else if (n && test_norm_error(p->gradient, wanted, n) > 1e-4) {
+            fail_msg("gradient of %s is off by %g", p->name, test_norm_error(p->gradient, wanted, n));
+        }
+        memory_free(wanted);
+    }
+}
+
+static void check_updates(fixture *f) {
+    float *losses = read_vector(f->file, "losses", H5_FLOAT32, NULL);
+    float *norms = read_vector(f->file, "norms", H5_FLOAT32, NULL);
+    optim_settings s = {.lr = 1e-3,
+                        .schedule = "linear",
+                        .warmup = 5,
+                        .weight_decay = 0.01,
+                        .beta1 = 0.9,
+                        .beta2 = 0.999,
+                        .epsilon = 1e-6,
+                        .clip = 1};
+    for (int64_t step = 0; step < STEPS; step++) {
+        double loss = forward_backward(f, step % BATCHES, NULL);
+        double norm = optim_gradient_norm(&f->m.table, f->topo.team_comm);
+        if (test_relative(loss, losses[step], 1e-3) > 1e-4 || test_relative(norm, norms[step], 1e-3) > 1e-4)
+            fail_msg("step %d: loss %.8g for %.8g, norm %.8g for %.8g", (int)step, loss, losses[step], norm,
+                     norms[step]);
+        optim_adamw(&f->m.table, &s, optim_learning_rate(&s, step, STEPS), step + 1, optim_clip_factor(norm, s.clip));
+    }
+    for (size_t i = 0; i < f->m.table.n; i++) {
+        const parameter *p = &f->m.table.rows[i];
+        float *wanted = read_rectangle(f->file, "updated", p);
+        if (!is_key_bias(p->name) && parameter_count(p) && test_norm_error(p->value, wanted, parameter_count(p)) > 1e-4)
+            fail_msg("%s after %d steps is off by %g", p->name, STEPS,
+                     test_norm_error(p->value, wanted, parameter_count(p)));
+        memory_free(wanted);
+    }
+    memory_free(losses);
+    memory_free(norms);
+}
+
+static void check(variant v) {
+    fixture f = open_fixture(v);
+    float *loss = read_vector(f.file, "loss", H5_FLOAT32, NULL);
+    float *logits = read_vector(f.file, "logits", H5_FLOAT32, NULL);
+    float *ours = memory_allocate((size_t)(SEQUENCES * f.m.classes), sizeof *ours);
+    double got = forward_backward(&f, 0, ours);
+    assert_true(test_relative(got, *loss, 1e-3) < 1e-5);
+    assert_true(test_norm_error(ours, logits, SEQUENCES * f.m.classes) < 1e-5);
+    check_gradients(&f, optim_gradient_norm(&f.m.table, f.topo.team_comm));
+    check_updates(&f);
+    memory_free(ours);
+    memory_free(loss);
+    memory_free(logits);
+    close_fixture(&f);
+}
+
+// Every design and task; on more ranks also every exchange and both placements.
+static void test_against_pytorch(void **state) {
+    (void)state;
+    bool one = comm_size(comm_world()) == 1;
+    for (int i = 0; i < 16; i++) {
+        variant v = {.design = i & 1 ? DESIGN_PAF : DESIGN_SAF,
+                     .regression = i & 2,
+                     .balance = i & 4,
+                     .exchange = one     ? "local"
+                                 : i & 8 ? "shared"
+                                         : "mpi"};
+        if (one && i >= 4) break;
+        check(v);
+    }
+}
+
+int main(int argc, char **argv) {
+    comm_start(&argc, &argv);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_pytorch)};
+    int failed = cmocka_run_group_tests_name("model against PyTorch", tests, NULL, NULL);
+    comm_finish();
+    return failed;
+}

@@ -1,0 +1,163 @@
+// Packed multi-head attention.
+#include "numbers.h"
+
+typedef struct {
+    int64_t n, tokens, heads, first_head, head_size, longest;
+    int32_t starts[9];
+    int64_t *numbers;
+    dropout drop;
+    float *qkv, *out, *lse, *dout, *scratch;
+} problem;
+
+// lengths ends with 0.
+static problem problem_create(const int64_t *lengths, int64_t heads, int64_t first_head, int64_t head_size, float p) {
+    problem q = {.heads = heads, .first_head = first_head, .head_size = head_size};
+    for (; lengths[q.n] > 0; q.n++) {
+        q.tokens += lengths[q.n];
+        q.starts[q.n + 1] = (int32_t)q.tokens;
+        if (lengths[q.n] > q.longest) q.longest = lengths[q.n];
+    }
+    q.numbers = token_numbers(q.tokens, 77, 1);
+    q.drop = test_dropout(p, 9, 2, RANDOM_DROPOUT_PROBABILITIES);
+    q.qkv = random_floats(3 * q.tokens * heads * head_size, 1.5, 1);
+    q.out = random_floats(q.tokens * heads * head_size, 1, 2);
+    q.lse = random_floats(heads * q.tokens, 1, 3);
+    q.dout = random_floats(q.tokens * heads * head_size, 1, 4);
+    q.scratch = random_floats(attention_scratch_size(q.longest), 1, 5);
+    return q;
+}
+
+static void problem_destroy(problem *q) {
+    float *all[] = {q->qkv, q->out, q->lse, q->dout, q->scratch};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) memory_free(all[i]);
+    memory_free(q->numbers);
+}
+
+static void forward(problem *q) {
+    attention_forward(q->out, q->lse, q->qkv, q->starts, q->n, q->numbers, q->heads, q->first_head, q->head_size,
+                      q->drop, q->scratch);
+}
+
+static void backward(problem *q, float *dqkv) {
+    attention_backward(dqkv, q->dout, q->qkv, q->out, q->lse, q->starts, q->n, q->numbers, q->heads, q->first_head,
+                       q->head_size, q->drop, q->scratch);
+}
+
+static void check_against_twin(const int64_t *lengths, int64_t heads, int64_t head_size, float p) {
+    problem q = problem_create(lengths, heads, 5, head_size, p);
+    int64_t rows = q.tokens * heads * head_size;
+    float *out = random_floats(rows, 1, 10), *lse = random_floats(heads * q.tokens, 1, 11);
+    float *dqkv = random_floats(3 * rows, 1, 12), *dqkv2 = random_floats(3 * rows, 1, 13);
+    forward(&q);
+    naive_attention_forward(out, lse, q.qkv, q.starts, q.n, q.numbers, heads, 5, head_size, q.drop);
+    assert_near(q.out, out, rows, 1e-5);
+    assert_near(q.lse, lse, heads * q.tokens, 1e-5);
+    backward(&q, dqkv);
+    naive_attention_backward(dqkv2, q.dout, q.qkv, q.starts, q.n, q.numbers, heads, 5, head_size, q.drop);
+    assert_near(dqkv, dqkv2, 3 * rows, 2e-5);
+    memory_free(out);
+    memory_free(lse);
+    memory_free(dqkv);
+    memory_free(dqkv2);
+    problem_destroy(&q);
+}
+
+static void all_shapes_match_their_twin(void **state) {
+    (void)state;
+    static const int64_t lengths[][9] = {
+        {0}, {1, 0}, {1, 2, 3, 4, 5, 6, 7, 0}, {13, 1, 16, 17, 0}, {31, 32, 33, 0}, {48, 49, 0}, {130, 1, 64, 0}};
+    static const int64_t head_sizes[] = {5, 16, 32, 64, 80, 144};
+    for (int i = 0; i < 7; i++)
+        for (int j = 0; j < 6; j++)
+            for (int k = 0; k < 2; k++) check_against_twin(lengths[i], 1 + (i + j) % 3, head_sizes[j], k ? 0.2f : 0);
+    check_against_twin((int64_t[]){300, 0}, 1, 32, 0.1f);
+    check_against_twin((int64_t[]){512, 0}, 1, 16, 0);
+}
+
+// Scores of a hundred and more: the largest is subtracted before exp.
+static void large_scores(void **state) {
+    (void)state;
+    problem q = problem_create((int64_t[]){9, 40, 0}, 2, 0, 16, 0);
+    int64_t rows = q.tokens * 32;
+    for (int64_t i = 0; i < 3 * rows; i++) q.qkv[i] *= 10;
+    float *out = random_floats(rows, 1, 10), *lse = random_floats(2 * q.tokens, 1, 11);
+    forward(&q);
+    naive_attention_forward(out, lse, q.qkv, q.starts, q.n, q.numbers, 2, 0, 16, q.drop);
+    assert_near(q.out, out, rows, 1e-3);
+    assert_near(q.lse, lse, 2 * q.tokens, 1e-5);
+    memory_free(out);
+    memory_free(lse);
+    problem_destroy(&q);
+}
+
+static double attention_loss(void *context) {
+    problem *q = context;
+    forward(q);
+    return weighted_sum(q->out, q->dout, q->tokens * q->heads * q->head_size);
+}
+
+static void gradients_match_differences(void **state) {
+    (void)state;
+    for (int k = 0; k < 4; k++) {
+        problem q = problem_create((int64_t[]){5, 1, 37, 0}, 2, 3, k < 2 ? 16 : 6, k % 2 ? 0.3f : 0);
+        int64_t size = 3 * q.tokens * q.heads * q.head_size;
+        float *dqkv = random_floats(size, 1, 10);
+        forward(&q);
+        backward(&q, dqkv);
+        assert_gradient(q.qkv, dqkv, size, 7, 0.05, 1e-3, attention_loss, &q);
+        memory_free(dqkv);
+        problem_destroy(&q);
+    }
+}
+
+// A sequence's output does not depend on what it is packed with, nor a head's on which rank owns it.
+static void packing_and_placement_change_nothing(void **state) {
+    (void)state;
+    int64_t head_size = 16, heads = 4, length = 19;
+    problem both = problem_create((int64_t[]){11, length, 0}, heads, 0, head_size, 0.2f);
+    problem alone = problem_create((int64_t[]){length, 0}, 2, 2, head_size, 0.2f); // heads 2 and 3 of the second
+    for (int64_t i = 0; i < length; i++) alone.numbers[i] = both.numbers[11 + i];
+    for (int which = 0; which < 3; which++)
+        for (int64_t h = 0; h < 2; h++)
+            memcpy(alone.qkv + (which * 2 + h) * length * head_size,
+                   both.qkv + ((which * heads + 2 + h) * both.tokens + 11) * head_size,
+                   (size_t)(length * head_size) * sizeof(float));
+    forward(&both);
+    forward(&alone);
+    for (int64_t t = 0; t < length; t++)
+        assert_same(alone.out + t * 2 * head_size, both.out + ((11 + t) * heads + 2) * head_size, 2 * head_size);
+    problem_destroy(&both);
+    problem_destroy(&alone);
+}
+
+static void heads_split_and_merge(void **state) {
+    (void)state;
+    static const int64_t shapes[][3] = {{0, 2, 3}, {1, 1, 1}, {7, 3, 5}, {20, 4, 64}};
+    for (int s = 0; s < 4; s++) {
+        int64_t tokens = shapes[s][0], heads = shapes[s][1], head_size = shapes[s][2],
+                size = tokens * heads * head_size;
+        float *u = random_floats(size, 1, 1), *bias = random_floats(heads * head_size, 1, 2);
+        float *part = random_floats(size, 1, 3), *back = random_floats(size, 1, 4);
+        attention_split_heads(part, u, bias, tokens, heads, head_size);
+        attention_merge_heads(back, part, tokens, heads, head_size);
+        for (int64_t t = 0; t < tokens; t++)
+            for (int64_t c = 0; c < heads * head_size; c++) {
+                float right = u[t * heads * head_size + c] + bias[c];
+                assert_true(part[(c / head_size * tokens + t) * head_size + c % head_size] == right);
+                assert_true(back[t * heads * head_size + c] == right);
+            }
+        memory_free(u);
+        memory_free(bias);
+        memory_free(part);
+        memory_free(back);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_shapes_match_their_twin), cmocka_unit_test(large_scores),
+        cmocka_unit_test(gradients_match_differences), cmocka_unit_test(packing_and_placement_change_nothing),
+        cmocka_unit_test(heads_split_and_merge),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

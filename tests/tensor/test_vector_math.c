@@ -1,0 +1,90 @@
+// exp, erf and row sums against libm and double.
+#include "numbers.h"
+#include "tensor/vector_math.h"
+
+static void exp_is_exact_over_its_range(void **state) {
+    (void)state;
+    double worst = 0;
+    for (double x = -87.3; x < 88; x += 1.3e-4) worst = fmax(worst, fabs(vector_exp((float)x) / exp((float)x) - 1));
+    print_message("             exp: relative error %.2e\n", worst);
+    assert_true(worst < 1.3e-7);
+    assert_true(vector_exp(0) == 1);
+}
+
+static void exp_goes_to_zero(void **state) {
+    (void)state;
+    assert_true(vector_exp(-INFINITY) == 0);
+    assert_true(vector_exp(-1e30f) == 0);
+    assert_true(vector_exp(-88) == 0);
+    assert_true(isnan(vector_exp(NAN)));
+    for (float x = -88.5f; x < -87; x += 1e-4f) assert_true(fabs(vector_exp(x) - exp(x)) < 1e-38 + 1.3e-7 * exp(x));
+}
+
+static void erf_is_exact_over_its_range(void **state) {
+    (void)state;
+    double worst = 0;
+    for (double x = -6; x < 6; x += 1e-5) worst = fmax(worst, fabs(vector_erf((float)x) - erf((float)x)));
+    print_message("             erf: absolute error %.2e\n", worst);
+    assert_true(worst < 6e-7);
+    assert_true(vector_erf(0) == 0 && vector_erf(1e30f) == 1 && vector_erf(-1e30f) == -1);
+    assert_true(vector_erf(INFINITY) == 1 && vector_erf(-INFINITY) == -1 && isnan(vector_erf(NAN)));
+}
+
+static void rows_are_summed(void **state) {
+    (void)state;
+    for (int64_t n = 0; n < 5000; n = n < 70 ? n + 1 : n * 2 + 1) {
+        float *x = random_floats(n, 3, 1), *y = random_floats(n, 3, 2), *e = random_floats(n, 1, 3);
+        double sum = 0, dot = 0, exps = 0, most = -INFINITY;
+        for (int64_t i = 0; i < n; i++) {
+            sum += x[i];
+            dot += (x[i] - 0.5) * (y[i] - 0.5);
+            exps += exp((double)x[i] - 1);
+            most = fmax(most, x[i]);
+        }
+        assert_true(fabs(row_sum(x, n) - sum) < 1e-6 * (n + 1));
+        assert_true(fabs(row_dot(x, y, 0.5f, n) - dot) < 1e-6 * (n + 1));
+        assert_true(row_maximum(x, n) == most);
+        assert_true(fabs(row_exp(e, x, 1, n) - exps) <= 1e-6 * exps);
+        for (int64_t i = 0; i < n; i++) assert_true(fabs(e[i] - exp((double)x[i] - 1)) < 2e-6);
+        memory_free(x);
+        memory_free(y);
+        memory_free(e);
+    }
+}
+
+// A long row of large numbers of one sign, where a plain float sum loses four digits.
+static void long_rows_lose_nothing(void **state) {
+    (void)state;
+    int64_t n = 100000;
+    float *x = random_floats(n, 1, 4);
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += x[i] += 1000;
+    assert_true(fabs(row_sum(x, n) / sum - 1) < 3e-7);
+    memory_free(x);
+}
+
+// Wherever a row lies, its sum has the same bits.
+static void rows_have_the_same_sum_everywhere(void **state) {
+    (void)state;
+    int64_t n = 777;
+    float *x = random_floats(n, 3, 5), *moved = memory_allocate((size_t)n + 16, sizeof *moved);
+    float *y = memory_allocate((size_t)n, sizeof *y);
+    for (int shift = 0; shift < 16; shift++) {
+        for (int64_t i = 0; i < n; i++) moved[shift + i] = x[i];
+        assert_true(row_sum(x, n) == row_sum(moved + shift, n));
+        assert_true(row_dot(x, x, 1, n) == row_dot(moved + shift, moved + shift, 1, n));
+        assert_true(row_exp(y, x, 1, n) == row_exp(y, moved + shift, 1, n));
+    }
+    memory_free(x);
+    memory_free(y);
+    memory_free(moved);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(exp_is_exact_over_its_range), cmocka_unit_test(exp_goes_to_zero),
+        cmocka_unit_test(erf_is_exact_over_its_range), cmocka_unit_test(rows_are_summed),
+        cmocka_unit_test(long_rows_lose_nothing),      cmocka_unit_test(rows_have_the_same_sum_everywhere),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
