@@ -1,6 +1,7 @@
 #include "base/base.h"
 
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -10,7 +11,8 @@ static size_t progress_width; // of the progress line that stands on the termina
 
 void log_set_level(log_level level) { level_shown = level; }
 void log_set_root(bool is_root) { root = is_root; }
-bool log_is_terminal(void) { return isatty(STDERR_FILENO); }
+// mpirun puts a pipe between a rank and the terminal; launch/mpi says by PAF_TERMINAL that there is one.
+bool log_is_terminal(void) { return isatty(STDERR_FILENO) || getenv("PAF_TERMINAL"); }
 
 // One write a line, so that lines of several ranks do not mix.
 static void log_line(const char *before, const char *format, va_list arguments) {

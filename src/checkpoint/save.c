@@ -312,6 +312,7 @@ bool checkpoint_save(comm *c, const char *run, int64_t step, const parameter_tab
     bool good = save_together(&s, c, err);
     if (!good) {
         if (comm_rank(c) == 0) file_remove_tree(s.draft, &(error){0});
+        comm_barrier(c); // no rank goes on before it is gone
         error_prefix(err, "cannot save %s", s.folder);
     }
     memory_free(s.folder);

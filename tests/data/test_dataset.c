@@ -163,7 +163,7 @@ static void test_row_errors(void **state) {
         {"rte", "i\ta\tb\tl\n0\ta\tb\t\n",
          "%s/dev.tsv:2: label '' is not known; expected one of entailment, not_entailment"},
         {"sst2", "s\tl\na\t1 \n", "%s/dev.tsv:2: label '1 ' is not known; expected one of 0, 1"},
-        {"sst2", "s\tl\na\t\xff\xc3\xbc\n", "%s/dev.tsv:2: label '???' is not known; expected one of 0, 1"},
+        {"sst2", "s\tl\na\t\xfe-\xff\n", "%s/dev.tsv:2: label '?-?' is not known; expected one of 0, 1"},
         {"sst2", "s\tl\na\t\x1b[2J\n", "%s/dev.tsv:2: label '?[2J' is not known; expected one of 0, 1"},
         {"sst2", "s\tl\na\t0123456789012345678901234567890123456789012345678901234567\xc3\xbc\xc3\xbc\xc3\xbc\n",
          "%s/dev.tsv:2: label '0123456789012345678901234567890123456789012345678901234567\xc3\xbc...' is not known; "
