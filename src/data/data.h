@@ -6,6 +6,7 @@
 #define PAF_DATA_H
 
 #include "base/base.h"
+#include "tensor/tensor.h"
 #include "tokenizer/tokenizer.h"
 
 #include <jansson.h>
@@ -113,21 +114,7 @@ void batch_sample(batch *b, const dataset *d, uint64_t seed, int64_t step, int64
 void batch_range(batch *b, const dataset *d, int64_t first, int64_t n); // examples in file order, for evaluation
 void batch_destroy(batch *b);
 
-// What passes through the layers together: sequences laid end to end.
-//
-//     starts      0           5       8                 14 = tokens
-//     ids         c a a a s | c a s | c a a s b s
-//     positions   0 1 2 3 4   0 1 2   0 1 2 3 4 5
-//     types       0 0 0 0 0   0 0 0   0 0 0 0 1 1
-typedef struct {
-    int64_t tokens, sequences, longest;
-    int32_t *ids, *positions, *types; // [tokens]
-    int64_t *numbers;                 // [tokens] the token's global number in the step
-    int32_t *starts;                  // [sequences + 1]
-    int64_t *examples;                // [sequences] index in the dataset
-    int64_t token_capacity, sequence_capacity;
-} micro_batch;
-
+// The packed sequences that the layers see: tensor.h draws them.
 micro_batch micro_batch_create(int64_t token_capacity, int64_t sequence_capacity);
 void micro_batch_destroy(micro_batch *m);
 // Packs elements from, from + 1, ... of b as long as they fit into the capacities; at least one must fit (REQUIREd).

@@ -13,7 +13,6 @@
 #ifndef PAF_MODEL_H
 #define PAF_MODEL_H
 
-#include "data/data.h"
 #include "parallel/parallel.h"
 #include "tensor/tensor.h"
 

@@ -42,7 +42,7 @@ static inline void philox(uint32_t *restrict words, const counters *restrict c, 
 // Counters of `count` blocks, from `block` of the first of numbers on; rows of `blocks` follow one another.
 static inline void set_counters(counters *c, int count, const int64_t *numbers, int64_t first, int64_t block,
                                 int64_t blocks) {
-    uint64_t number = (uint64_t)*numbers;
+    uint64_t number = (uint64_t)numbers[0];
     if (block + LANES <= blocks) { // all in one row: no end to look for
 #pragma omp simd
         for (int lane = 0; lane < LANES; lane++) {
@@ -52,10 +52,10 @@ static inline void set_counters(counters *c, int count, const int64_t *numbers, 
         }
         return;
     }
-    for (int lane = 0; lane < count; lane++, block++) {
+    for (int lane = 0, row = 0; lane < count; lane++, block++) {
         if (block == blocks) {
             block = 0;
-            number = (uint64_t) * ++numbers;
+            number = (uint64_t)numbers[++row];
         }
         c->row_low[lane] = (uint32_t)number;
         c->row_high[lane] = (uint32_t)(number >> 32);

@@ -1,6 +1,7 @@
 // exp, erf and sums that compilers vectorise: no branches, no tables, no calls. Internal to the tensor room.
 //
-// Put them inside a loop marked `#pragma omp simd`. libm is their twin (tests/tensor/test_vector_math.c).
+// Put them inside a loop marked `#pragma omp simd`. Where there is no AVX-512, gcc turns their conditionals into vector
+// code only with -fno-trapping-math. libm is their twin (tests/tensor/test_vector_math.c).
 #ifndef PAF_TENSOR_VECTOR_MATH_H
 #define PAF_TENSOR_VECTOR_MATH_H
 
@@ -24,10 +25,10 @@ static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 // NaN stays NaN. (Everything here exponentiates differences from a maximum, or minus squares.)
 //
 // x = n log 2 + r with n whole: adding 1.5 * 2^23 rounds to a whole number and leaves n in the low bits of the sum,
-// from where a shift carries it into an exponent. x is first held within -88 and 89, where n = -127 and 128 make just
-// the bits of 0 and infinity. log 2 is split in two so that n times its high part is exact. exp(r) is the polynomial of
-// degree 6 with the least relative error on |r| <= log(2) / 2, 1.9e-9 in exact arithmetic, found by least squares on
-// 200 Chebyshev nodes, reweighted by the error (Lawson) until it levelled out.
+// from where a shift carries it into an exponent. x is first raised to -88, where n = -127 makes just the bits of 0.
+// log 2 is split in two so that n times its high part is exact. exp(r) is the polynomial of degree 6 with the least
+// relative error on |r| <= log(2) / 2, 1.9e-9 in exact arithmetic, found by least squares on 200 Chebyshev nodes,
+// reweighted by the error (Lawson) until it levelled out.
 static inline float vector_exp(float x) {
     const float whole = 0x1.8p23f;
     x = x < -88.0f ? -88.0f : x;

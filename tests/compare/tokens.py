@@ -147,6 +147,8 @@ def batches(texts):
 
 
 def report(name, count, pieces, differences):
+    if count == 0:
+        sys.exit(f"{name}: no texts: is PAF_DATA ({DATA}) right?")
     print(f"{name:44} {count:9,} texts {pieces:11,} pieces {differences:6,} differences", flush=True)
     return differences
 

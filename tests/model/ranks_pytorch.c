@@ -3,6 +3,7 @@
 
 #include "../support.h"
 
+#include "data/data.h"
 #include "model/model.h"
 #include "optim/optim.h"
 #include "storage/storage.h"

@@ -68,7 +68,7 @@ static void all_shapes_match_their_twin(void **state) {
         {0}, {1, 0}, {1, 2, 3, 4, 5, 6, 7, 0}, {13, 1, 16, 17, 0}, {31, 32, 33, 0}, {48, 49, 0}, {130, 1, 64, 0}};
     static const int64_t head_sizes[] = {5, 16, 32, 64, 80, 144};
     for (int i = 0; i < 7; i++)
-        for (int j = 0; j < 6; j++)
+        for (int j = i == 6 ? 2 : 0; j < (i == 6 ? 4 : 6); j++) // the longest with the commonest head sizes only
             for (int k = 0; k < 2; k++) check_against_twin(lengths[i], 1 + (i + j) % 3, head_sizes[j], k ? 0.2f : 0);
     check_against_twin((int64_t[]){300, 0}, 1, 32, 0.1f);
     check_against_twin((int64_t[]){512, 0}, 1, 16, 0);

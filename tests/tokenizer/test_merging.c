@@ -64,10 +64,11 @@ static void merge_word(word *w, const char *left, const char *right) {
 }
 
 static void train_naively(corpus *c, int size, int min_frequency) {
-    piece left, right, joined;
+    piece left = "", right = "";
     while (c->size < size && find_best(c, left, right) >= min_frequency) {
-        snprintf(joined, sizeof joined, "%s%s", left, right + 2);
+        char *joined = memory_format("%s%s", left, right + 2);
         add_piece(c, joined);
+        memory_free(joined);
         for (int w = 0; w < c->n; w++) merge_word(&c->words[w], left, right);
     }
 }
