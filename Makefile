@@ -7,11 +7,12 @@ GEMM     = onednn#     or cblas
 SAN      =#            address,undefined
 ARCH     = native#     what -march= gets
 BUILD    = build$(if $(SAN),-san)$(if $(filter cblas,$(GEMM)),-cblas)
-MPIRUN   = launch/mpi
+Q        = $(if $(V),,@)#   V=1 shows the commands
 
 PKG      = hdf5-serial jansson inih libutf8proc
 CPPFLAGS = -Isrc $(shell pkg-config --cflags $(PKG)) -D_GNU_SOURCE
-CFLAGS   = -std=gnu11 -O3 -g -march=$(strip $(ARCH)) -fopenmp -fno-math-errno -Wall -Wextra -Werror -Wvla -MMD -MP
+CFLAGS   = -std=gnu11 -O3 -g -march=$(strip $(ARCH)) -fopenmp -fno-math-errno -fno-trapping-math -Wall -Wextra \
+           -Werror -Wvla -Wno-pass-failed -MMD -MP
 LDLIBS   = $(shell pkg-config --libs $(PKG)) -lxxhash -lm
 LDFLAGS  = -fopenmp
 
@@ -41,17 +42,20 @@ RANKS    = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/ranks_*.c))# under mpiru
 all: $(BUILD)/paf ## the program (the default)
 
 $(BUILD)/paf: $(CLI) $(BUILD)/libpaf.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	@echo "  link $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/libpaf.a: $(OBJECTS)
-	rm -f $@ && ar rcs $@ $^
+	$(Q)rm -f $@ && ar rcs $@ $^
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+	@echo "  cc   $<"
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libpaf.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+	@echo "  link $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
 tests: all $(TESTS) $(RANKS) ## the program and all tests, without running them
 

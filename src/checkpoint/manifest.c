@@ -189,14 +189,21 @@ bool manifest_check(const json_t *manifest, const char *where, error *err) {
 
 // ---- reading ------------------------------------------------------------------------------------------------------
 
-// The seal is a line of `xxhsum -H2`: the checksum, two spaces, the file's name.
-static bool check_seal(const char *folder, const char *text, size_t size, error *err) {
-    char checksum[CHECKSUM_SIZE], *path = memory_format("%s/%s", folder, MANIFEST_SEAL);
+char *manifest_format_seal(const char *text, size_t size) {
+    char checksum[CHECKSUM_SIZE];
     checksum_bytes(checksum, text, size);
-    char *seal = text_read(path, NULL, err);
-    bool good = seal && (!strncmp(seal, checksum, strlen(checksum)) ||
-                         error_set(err, ERROR_DAMAGED, "%s/%s does not match its checksum", folder, MANIFEST_FILE));
+    return memory_format("%s  %s\n", checksum, MANIFEST_FILE);
+}
+
+static bool check_seal(const char *folder, const char *text, size_t size, error *err) {
+    char *path = memory_format("%s/%s", folder, MANIFEST_SEAL), *wanted = manifest_format_seal(text, size);
+    size_t length;
+    char *seal = text_read(path, &length, err);
+    bool good = seal && ((length == strlen(wanted) && !memcmp(seal, wanted, length)) ||
+                         error_set(err, ERROR_DAMAGED, "%s/%s does not match the checksum in %s", folder, MANIFEST_FILE,
+                                   MANIFEST_SEAL));
     memory_free(seal);
+    memory_free(wanted);
     memory_free(path);
     return good;
 }

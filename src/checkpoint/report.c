@@ -61,11 +61,11 @@ static void list_one(const char *run, int64_t step, FILE *out) {
     json_t *manifest = read_manifest(folder, &err);
     if (manifest) {
         format_bytes(size, total_bytes(manifest));
-        fprintf(out, "%-16s  %s  %11s%s%s\n", last_part(folder), text_member(manifest, "created"), size,
+        fprintf(out, "%-17s  %s  %11s%s%s\n", last_part(folder), text_member(manifest, "created"), size,
                 checkpoint_pointer(run, "latest") == step ? "  latest" : "",
                 checkpoint_pointer(run, "best") == step ? "  best" : "");
     } else
-        fprintf(out, "%-16s  damaged: %s\n", last_part(folder), err.text);
+        fprintf(out, "%-17s  damaged: %s\n", last_part(folder), err.text);
     json_decref(manifest);
     memory_free(folder);
 }

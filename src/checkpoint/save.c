@@ -233,12 +233,11 @@ static bool write_files(const saving *s, json_t *manifest, error *err) {
 }
 
 static bool write_manifest(const saving *s, const json_t *manifest, error *err) {
-    char checksum[CHECKSUM_SIZE], of_seal[CHECKSUM_SIZE];
+    char ignored[CHECKSUM_SIZE];
     size_t size;
-    char *text = json_format(manifest, true, &size);
-    bool good = write_file(checksum, s->draft, MANIFEST_FILE, text, size, err);
-    char *seal = memory_format("%s  %s\n", checksum, MANIFEST_FILE);
-    good = good && write_file(of_seal, s->draft, MANIFEST_SEAL, seal, strlen(seal), err);
+    char *text = json_format(manifest, true, &size), *seal = manifest_format_seal(text, size);
+    bool good = write_file(ignored, s->draft, MANIFEST_FILE, text, size, err) &&
+                write_file(ignored, s->draft, MANIFEST_SEAL, seal, strlen(seal), err);
     memory_free(seal);
     memory_free(text);
     return good;

@@ -4,8 +4,8 @@
 
 #include "base/base.h"
 
-// A command gets the words behind its name in argv[1 ..] (argv[0] is the command's name), and returns the program's exit
-// code (an error_kind). MPI is started before and finished after it; every rank runs it.
+// A command gets the words behind its name in argv[1 ..] (argv[0] is the command's name), and returns the program's
+// exit code (an error_kind). MPI is started before and finished after it; every rank runs it.
 typedef struct {
     const char *name;
     const char *usage;   // "finetune [--config FILE.ini] [--section.key=value ...]"
@@ -14,7 +14,8 @@ typedef struct {
     int (*run)(int argc, char **argv);
 } command;
 
-extern const command command_finetune, command_evaluate, command_predict, command_vocab, command_checkpoint;
+extern const command command_finetune, command_evaluate, command_predict, command_vocab, command_checkpoint,
+    command_bench;
 
 // Sets defaults, then takes --help (prints the command's help from the tables; *helped = true), --config FILE (read
 // first, wherever it stands) and the options; words that are no options are left in argv. Same result on every rank.

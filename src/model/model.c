@@ -228,18 +228,26 @@ void model_destroy(model *m) {
     *m = (model){0};
 }
 
+void model_layers_forward(model *m, const micro_batch *batch, model_pass pass) {
+    for (int64_t l = 0; l < m->config.layers; l++) layer_forward(m, l, batch, pass);
+}
+
+void model_layers_backward(model *m, const micro_batch *batch, model_pass pass) {
+    for (int64_t l = m->config.layers - 1; l >= 0; l--) layer_backward(m, l, l == m->config.layers - 1, batch, pass);
+}
+
 void model_forward(model *m, const micro_batch *batch, model_pass pass) {
     REQUIRE(batch->tokens <= m->max_tokens && batch->sequences <= m->max_sequences);
     exchange_begin(m->ex, m->place, batch->tokens);
     embedding_forward(m, batch, pass);
-    for (int64_t l = 0; l < m->config.layers; l++) layer_forward(m, l, batch, pass);
+    model_layers_forward(m, batch, pass);
     head_forward(m, batch, pass);
 }
 
 void model_backward(model *m, const micro_batch *batch, model_pass pass) {
     REQUIRE(m->training);
     head_backward(m, batch, pass);
-    for (int64_t l = m->config.layers - 1; l >= 0; l--) layer_backward(m, l, l == m->config.layers - 1, batch, pass);
+    model_layers_backward(m, batch, pass);
     embedding_backward(m, batch, pass);
 }
 

@@ -129,6 +129,10 @@ void model_forward(model *m, const micro_batch *batch, model_pass pass);
 // From m->dlogits, set by the caller for the same sequences: accumulates all gradients of this rank. Those of
 // replicated parameters are this rank's part until model_reduce_gradients. Collective over the team.
 void model_backward(model *m, const micro_batch *batch, model_pass pass);
+// The layers alone, between exchange_begin and whatever the first slot holds, for benchmarks: what model_forward and
+// model_backward do between embedding and head. Backward begins from m->dresidual.
+void model_layers_forward(model *m, const micro_batch *batch, model_pass pass);
+void model_layers_backward(model *m, const micro_batch *batch, model_pass pass);
 // Sums the gradients of replicated parameters over the team; once a step. Collective over the team.
 void model_reduce_gradients(model *m, comm *team);
 

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define SPINS 2000 // tests of a request before the core is yielded, where every rank has a core
 
@@ -121,6 +122,16 @@ void comm_barrier(comm *c) {
     MPI_Request request;
     CHECK_MPI(MPI_Ibarrier(c->mpi, &request));
     comm_wait(1, &request);
+}
+
+void comm_barrier_asleep(comm *c) {
+    MPI_Request request;
+    int done = 0;
+    CHECK_MPI(MPI_Ibarrier(c->mpi, &request));
+    while (!done) {
+        CHECK_MPI(MPI_Test(&request, &done, MPI_STATUS_IGNORE));
+        if (!done) nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+    }
 }
 
 void comm_broadcast(comm *c, void *data, size_t size, int root) {

@@ -22,6 +22,8 @@ comm *comm_split(comm *c, int color, int key);
 void comm_free(comm *c);
 
 void comm_barrier(comm *c);
+// The same, for ranks that have nothing to do for long: they sleep and leave the cores to the others.
+void comm_barrier_asleep(comm *c);
 // If any rank comes with an error, all leave with that of the lowest such rank, and false. Collective.
 bool comm_agree(comm *c, error *err);
 void comm_broadcast(comm *c, void *data, size_t size, int root);
@@ -74,6 +76,9 @@ bool topology_parse_team(int *attention, int *ffn, const char *text, int ranks, 
 // Collective over the world.
 bool topology_create(topology *t, const parallel_settings *settings, double attention_work, double ffn_work,
                      int64_t heads, error *err);
+// A team of the first A + F ranks of the world (1 where both are 0), for benchmarks; the other ranks get a team of one
+// each. Collective over the world.
+void topology_create_partial(topology *t, int attention, int ffn);
 void topology_destroy(topology *t);
 // "1+1", "1": into out[32]
 void topology_team_text(char *out, int attention, int ffn);

@@ -83,4 +83,15 @@ bool topology_create(topology *t, const parallel_settings *settings, double atte
     return true;
 }
 
+void topology_create_partial(topology *t, int attention, int ffn) {
+    int rank = comm_rank(comm_world()), team = attention + ffn ? attention + ffn : 1;
+    REQUIRE(team <= comm_size(comm_world()));
+    bool inside = rank < team;
+    *t = (topology){.replicas = 1, .stages = 1, .team = inside ? team : 1, .world = comm_world()};
+    t->attention = inside ? attention : 0;
+    t->ffn = inside ? ffn : 0;
+    t->team_rank = inside ? rank : 0;
+    t->team_comm = comm_split(t->world, inside ? 0 : rank, t->team_rank);
+}
+
 void topology_destroy(topology *t) { comm_free(t->team_comm); }
