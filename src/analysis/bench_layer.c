@@ -137,7 +137,6 @@ static double quantile(const double *sorted, int64_t n, double q) {
 
 static json_t *report_variant(bench *b, variant *v, double one_rank) {
     int64_t n = b->settings->repeats;
-    qsort(v->seconds, (size_t)n, sizeof *v->seconds, compare_doubles);
     double median = quantile(v->seconds, n, 0.5), all = 0;
     double gflops = b->work / median / 1e9, peak = b->peak[v->team], share = 100 * gflops / peak;
     for (int i = 0; i < SPAN_COUNT; i++) all += v->spans[i] / 100;
@@ -150,6 +149,12 @@ static json_t *report_variant(bench *b, variant *v, double one_rank) {
                      "speedup", one_rank / median, "gflops", gflops, "share_of_peak", share / 100, "attention",
                      v->spans[SPAN_ATTENTION] / all / 100, "ffn", v->spans[SPAN_FFN] / all / 100, "exchange",
                      v->spans[SPAN_EXCHANGE] / all / 100, "idle", v->spans[SPAN_IDLE] / all / 100);
+}
+
+static void sort_times(bench *b) {
+    for (int i = 0; i < VARIANTS; i++)
+        if (b->variants[i].seconds)
+            qsort(b->variants[i].seconds, (size_t)b->settings->repeats, sizeof(double), compare_doubles);
 }
 
 static double median_of(const bench *b, int which) {
@@ -166,6 +171,7 @@ static bool report(bench *b, error *err) {
     const bench_settings *s = b->settings;
     char team[32];
     topology_team_text(team, b->attention, b->ffn);
+    sort_times(b);
     printf("%s: %lld layers, %lld tokens in sequences of %lld, forward and backward, dropout on, %lld rounds\n",
            s->config, (long long)s->layers, (long long)s->tokens, (long long)s->length, (long long)s->repeats);
     printf("FMA peak: %.0f GFLOP/s on one core, %.0f on the %d of team %s, measured in this run; bound of pure groups "
