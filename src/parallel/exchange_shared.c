@@ -12,7 +12,9 @@
 
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #define SPINS 2000 // looks at a line before the core is yielded, where every rank has a core
 
@@ -89,23 +91,34 @@ static char *window_base(MPI_Win window) {
     return base + (-address & (MEMORY_ALIGNMENT - 1));
 }
 
+// Is there room for a window of so many bytes? Asked before: where there is none, Open MPI's allocation fails on rank 0
+// and leaves the others waiting for it. Its default place is /dev/shm.
+static bool window_fits(const exchange *e, MPI_Aint bytes, char *where, size_t size) {
+    const char *folder = getenv("OMPI_MCA_osc_sm_backing_directory");
+    snprintf(where, size, "%s", folder ? folder : "/dev/shm");
+    struct statvfs s;
+    int fits = statvfs(where, &s) || (double)s.f_bavail * (double)s.f_frsize > 1.02 * (double)bytes + (1 << 20);
+    CHECK_MPI(MPI_Bcast(&fits, 1, MPI_INT, 0, e->team->mpi));
+    return fits;
+}
+
 static bool shared_open(exchange *e, error *err) {
     if (!on_one_node(e)) return error_set(err, ERROR_INPUT, "a team that spans nodes has no shared memory");
     int team = e->team->size;
     int64_t buffer = exchange_buffer_floats(e);
     int64_t floats = buffer * ((int64_t)team * EXCHANGE_PARTIALS + e->n_slots);
     MPI_Aint bytes = (MPI_Aint)(floats * (int64_t)sizeof(float)) + team * (MPI_Aint)sizeof(line) + MEMORY_ALIGNMENT;
+    char where[256];
+    if (!window_fits(e, bytes, where, sizeof where))
+        return error_set(
+            err, ERROR_INPUT,
+            "%s has no room for %.0f MiB of shared memory (OMPI_MCA_osc_sm_backing_directory names another "
+            "place; --parallel.exchange=mpi needs none)",
+            where, (double)bytes / (1 << 20));
     void *unused;
     shared_state *s = memory_allocate(1, sizeof *s);
-    int code =
-        MPI_Win_allocate_shared(e->team->rank == 0 ? bytes : 0, 1, MPI_INFO_NULL, e->team->mpi, &unused, &s->window);
-    int worst = code, mine = code;
-    CHECK_MPI(MPI_Allreduce(&mine, &worst, 1, MPI_INT, MPI_MAX, e->team->mpi));
-    if (worst != MPI_SUCCESS) {
-        memory_free(s);
-        return error_set(err, ERROR_INTERNAL, "no shared window of %.0f MiB could be had (is /dev/shm too small?)",
-                         (double)bytes / (1 << 20));
-    }
+    CHECK_MPI(
+        MPI_Win_allocate_shared(e->team->rank == 0 ? bytes : 0, 1, MPI_INFO_NULL, e->team->mpi, &unused, &s->window));
     CHECK_MPI(MPI_Win_lock_all(MPI_MODE_NOCHECK, s->window));
     char *base = window_base(s->window);
     s->lines = (line *)base;
