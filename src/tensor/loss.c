@@ -37,7 +37,7 @@ double squared_error(float *dprediction, const float *prediction, const float *t
     for (int64_t i = 0; i < n; i++) {
         float difference = prediction[i] - target[i];
         loss += (double)difference * difference;
-        dprediction[i] = scale * 2 * difference;
+        if (dprediction) dprediction[i] = scale * 2 * difference;
     }
     return loss;
 }

@@ -145,7 +145,7 @@ void place_embedding_backward(float *dposition_table, float *dtype_table, const 
 // [n, classes] = scale * (softmax - one-hot), NULL is not wanted; it may be the same memory as logits.
 double cross_entropy(float *dlogits, const float *logits, const int32_t *labels, int64_t n, int64_t classes,
                      float scale);
-// Sum of (prediction - target)^2; dprediction [n] = scale * 2 (prediction - target).
+// Sum of (prediction - target)^2; dprediction [n] = scale * 2 (prediction - target), NULL is not wanted.
 double squared_error(float *dprediction, const float *prediction, const float *target, int64_t n, float scale);
 // Row-wise softmax, probabilities [n, classes]; in place is fine.
 void softmax_rows(float *probabilities, const float *logits, int64_t n, int64_t classes);
