@@ -76,4 +76,42 @@ bool progress_due(const progress *p, int64_t done); // the root's opinion
 // Collective over the world: where the ranks' time went since the last line.
 void progress_print(progress *p, comm *world, int64_t done, double loss, double lr, double norm);
 
+// ---- finetune.c, step.c, keep.c: a fine-tuning run
+// --------------------------------------------------------------------
+
+// What it is made of, and where it stands.
+typedef struct {
+    const finetune_settings *settings;
+    session s;
+    dataset train, dev;
+    batch examples;     // of the current step
+    micro_batch packed; // of the current micro-batch
+    run run;
+    progress progress;
+    int64_t steps, eval_every;
+    int64_t done;         // steps
+    int64_t best_step;    // 0: none yet
+    double best_mean;     // of the best evaluation's metrics
+    json_t *best;         // its metrics
+    json_t *last;         // the newest evaluation's
+    int64_t evaluated_at; // the step of the newest evaluation
+    double train_seconds;
+} trainer;
+
+// Of one step; the same on every rank.
+typedef struct {
+    double loss, lr, norm, tokens, work;
+    bool stop, due;
+} step_report;
+
+// step.c: forward, backward and update over the micro-batches of step t->done, which it counts. stop is this rank's
+// wish to end; what ranks must agree on rides with the loss. Collective over the world.
+step_report train_step(trainer *t, bool stop);
+
+// keep.c: checkpoints of the run, out and in. A save that fails is told and training goes on.
+bool keep_save(trainer *t);
+bool keep_resume(trainer *t, error *err);
+// model.init: the encoder of another checkpoint; a head of another task stays as it was initialised.
+bool keep_start_from(trainer *t, error *err);
+
 #endif

@@ -92,6 +92,12 @@ for team in 1 1+1 2+2 3+5; do
 done
 [ "$(wc -l <"$folder/predictions-1.tsv")" -eq 61 ] || die "60 predictions and a header wanted"
 
+echo "started from another run's encoder, of the same and of the other design"
+finetune 2 "$folder/started" --model.init="$folder/four" --train.max_steps=2
+grep -q "started from $folder/four/step-" "$folder/started.log" || die "$(cat "$folder/started.log")"
+finetune 2 "$folder/started-paf" --model.init="$folder/four" --model.design=paf --train.max_steps=2
+[ "$(losses "$folder/started" | head -n 1)" != "$(losses "$folder/killed" | head -n 1)" ] || die "it began anew"
+
 echo "nothing of a killed run is left in shared memory"
 for left in /dev/shm/paf-mpi-*; do
     pid=${left#/dev/shm/paf-mpi-}

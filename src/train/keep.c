@@ -1,0 +1,107 @@
+#include "train/internal.h"
+
+#include <string.h>
+
+static json_t *state_json(const trainer *t) {
+    const finetune_settings *settings = t->settings;
+    char team[32];
+    topology_team_text(team, t->s.topo.attention, t->s.topo.ffn);
+    json_t *shares = json_array();
+    for (int r = 0; r < t->s.place.team; r++) {
+        const placement_share *p = &t->s.place.shares[r];
+        json_array_append_new(shares, json_pack("{s:[I,I], s:[I,I], s:[I,I]}", "heads", (json_int_t)p->heads.first,
+                                                (json_int_t)p->heads.count, "neurons", (json_int_t)p->neurons.first,
+                                                (json_int_t)p->neurons.count, "vocabulary",
+                                                (json_int_t)p->vocabulary.first, (json_int_t)p->vocabulary.count));
+    }
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:{s:s, s:i, s:i, s:b, s:o}, s:I, s:O?}", "step",
+                     (json_int_t)t->done, "steps", (json_int_t)t->steps, "batch", (json_int_t)settings->train.batch,
+                     "examples", (json_int_t)t->train.n, "seed", (json_int_t)settings->train.seed, "max_length",
+                     (json_int_t)t->s.max_length, "lower_case", settings->data.lower_case, "task",
+                     task_to_json(&t->s.task), "layout", "team", team, "replicas", t->s.topo.replicas, "stages",
+                     t->s.topo.stages, "balance", settings->parallel.balance, "placement", shares, "best_step",
+                     (json_int_t)t->best_step, "best_metrics", t->best);
+}
+
+bool keep_save(trainer *t) {
+    error err = {0};
+    size_t vocab_size, config_size;
+    const char *vocab = tokenizer_text(t->s.tok, &vocab_size);
+    json_t *config_json = model_config_to_json(&t->s.config), *state = state_json(t);
+    char *config = json_format(config_json, true, &config_size);
+    option_table tables[FINETUNE_TABLES];
+    finetune_settings copy = *t->settings;
+    finetune_tables(tables, &copy);
+    char *ini = option_write(tables, FINETUNE_TABLES);
+    const checkpoint_file files[] = {
+        {"config.json", config, config_size}, {"config.ini", ini, strlen(ini)}, {"vocab.txt", vocab, vocab_size}};
+    bool ok = checkpoint_save(t->s.topo.world, t->run.path, t->done, &t->s.model.table, true, state, files,
+                              sizeof files / sizeof *files, &err);
+    if (!ok) log_warn("no checkpoint of step %lld: %s; training goes on", (long long)t->done, err.text);
+    if (ok && t->run.root && t->best_step == t->done && !checkpoint_mark_best(t->run.path, t->done, &err))
+        log_warn("%s", err.text);
+    error_clear(&err);
+    if (ok && t->run.root && !checkpoint_prune(t->run.path, t->settings->run.keep, &err)) log_warn("%s", err.text);
+    memory_free(ini);
+    memory_free(config);
+    json_decref(config_json);
+    json_decref(state);
+    return ok;
+}
+
+static bool same_number(const json_t *state, const char *key, int64_t ours, const char *option_name, error *err) {
+    int64_t theirs;
+    if (!json_get_int(state, key, &theirs, NULL, "state", err)) return false;
+    if (theirs == ours) return true;
+    return error_set(err, ERROR_INPUT,
+                     "the run was begun with %s %lld, now it is %lld; go on with the same, or begin anew in "
+                     "another --run.out",
+                     option_name, (long long)theirs, (long long)ours);
+}
+
+static bool restore_state(trainer *t, const checkpoint *k, error *err) {
+    int64_t steps;
+    if (!same_number(k->state, "batch", t->settings->train.batch, "train.batch", err) ||
+        !same_number(k->state, "examples", t->train.n, "training examples", err) ||
+        !same_number(k->state, "seed", (int64_t)t->settings->train.seed, "train.seed", err) ||
+        !same_number(k->state, "max_length", t->s.max_length, "data.max_length", err) ||
+        !json_get_int(k->state, "steps", &steps, NULL, "state", err) ||
+        !json_get_int(k->state, "best_step", &t->best_step, NULL, "state", err))
+        return false;
+    if (steps != t->steps)
+        log_warn("the run was begun for %lld steps, now it is %lld: the learning rate follows the new number",
+                 (long long)steps, (long long)t->steps);
+    t->done = k->step;
+    json_t *best = json_object_get(k->state, "best_metrics");
+    if (json_is_object(best)) {
+        t->best = json_deep_copy(best);
+        t->best_mean = metrics_mean(best);
+    }
+    return run_rewind(&t->run, t->done, err);
+}
+
+bool keep_resume(trainer *t, error *err) {
+    checkpoint k;
+    comm *world = t->s.topo.world;
+    if (!checkpoint_open(&k, world, t->run.path, "latest", err)) return false;
+    restore_state(t, &k, err);
+    bool ok = comm_agree(world, err) && checkpoint_load(&k, world, &t->s.model.table, true, NULL, NULL, err);
+    if (ok) log_info("resumed from %s", k.path);
+    checkpoint_close(&k);
+    return ok;
+}
+
+static bool is_head(const char *name, void *context) {
+    (void)context;
+    return !strncmp(name, "classifier.", 11) || !strncmp(name, "pooler.", 7);
+}
+
+bool keep_start_from(trainer *t, error *err) {
+    checkpoint k;
+    comm *world = t->s.topo.world;
+    if (!checkpoint_open(&k, world, t->settings->model.init, "best", err)) return false;
+    bool ok = checkpoint_load(&k, world, &t->s.model.table, false, is_head, NULL, err);
+    if (ok) log_info("started from %s", k.path);
+    checkpoint_close(&k);
+    return ok;
+}
