@@ -24,7 +24,7 @@ wait_for_line() {
 }
 
 # kill_a_rank RUN: SIGKILL to one of the run's ranks.
-kill_a_rank() { pkill -KILL -n -f "paf finetune .*--run.out=$1 " || true; }
+kill_a_rank() { pkill -KILL -n -f "^$paf finetune .*--run.out=$1 " || true; }
 
 finetune 2 "$folder/whole" "${options[@]}"
 
@@ -99,7 +99,7 @@ finetune 2 "$folder/started-paf" --model.init="$folder/four" --model.design=paf 
 [ "$(losses "$folder/started" | head -n 1)" != "$(losses "$folder/killed" | head -n 1)" ] || die "it began anew"
 
 echo "nothing of a killed run is left in shared memory"
-for left in /dev/shm/paf-mpi-*; do
+find /dev/shm -maxdepth 1 -name 'paf-mpi-*' -newer "$toy/task.ini" | while read -r left; do
     pid=${left#/dev/shm/paf-mpi-}
-    [ ! -e "$left" ] || kill -0 "${pid%%-*}" 2>/dev/null || die "$left: its run is over"
+    kill -0 "${pid%%-*}" 2>/dev/null || die "$left: its run is over"
 done
