@@ -52,12 +52,16 @@ END
 }
 
 # finetune RANKS OUT OPTION...: the toy task in $toy on RANKS ranks; what it prints goes into OUT.log.
-finetune() {
+finetune() { start "$@" && { wait $launcher || { sed "s|^|$2: |" "$2.log" >&2 && return 1; }; }; }
+
+# start RANKS OUT OPTION...: the same in the background; the pid of launch/mpi is in $launcher.
+start() {
     local ranks=$1 out=$2
     shift 2
     launch/mpi "$ranks" "$paf" finetune --data.task="$toy/task.ini" --data.dir="$toy" --data.vocab="$toy/vocab.txt" \
         --data.max_length=24 --model.config="$toy/model.json" --train.batch=16 --train.lr=1e-3 --train.max_steps=20 \
-        --run.out="$out" "$@" >"$out.log" 2>&1 || { sed "s|^|$out: |" "$out.log" >&2 && return 1; }
+        --run.out="$out" "$@" >"$out.log" 2>&1 &
+    launcher=$!
 }
 
 # losses RUN: step, loss and gradient norm of each step, a line each.

@@ -8,14 +8,6 @@ toy_task "$toy"
 steps=120
 options=(--train.max_steps=$steps --parallel.team=1+1 --parallel.balance=off)
 
-# start OUT OPTION...: the same in the background, its launcher's pid in $launcher.
-start() {
-    local out=$1
-    shift
-    finetune 2 "$out" "${options[@]}" "$@" &
-    launcher=$!
-}
-
 lines() { losses "$1" 2>/dev/null | wc -l || true; }
 
 # wait_for_line RUN N: until the run has told N steps, or ended.
@@ -26,13 +18,19 @@ wait_for_line() {
 # kill_a_rank RUN: SIGKILL to one of the run's ranks.
 kill_a_rank() { pkill -KILL -n -f "^$paf finetune .*--run.out=$1 " || true; }
 
+# What ranks share in memory goes with the run, however it ends.
+nothing_left() {
+    [ -z "$(find /dev/shm "${TMPDIR:-/tmp}" -maxdepth 1 -name "paf-mpi-$launcher-*")" ] || die "$(ls -R /dev/shm)"
+}
+
 finetune 2 "$folder/whole" "${options[@]}"
 
 echo "one rank killed between checkpoints"
-start "$folder/killed" --run.checkpoint_every=25
+start 2 "$folder/killed" "${options[@]}" --run.checkpoint_every=25
 wait_for_line "$folder/killed" 60
 kill_a_rank "$folder/killed"
-wait $launcher 2>/dev/null && die "the killed run ended well"
+wait $launcher && die "the killed run ended well"
+nothing_left
 [ "$(lines "$folder/killed")" -lt $steps ] || die "the run was over before it could be killed"
 finetune 2 "$folder/killed" "${options[@]}" --run.resume=auto
 grep -q "resumed from" "$folder/killed.log" || die "it began anew"
@@ -41,7 +39,7 @@ same_losses "$folder/whole" "$folder/killed" 0
 echo "killed again and again, with a checkpoint every step, so that most kills meet one being written"
 kills=0
 until [ -e "$folder/often/results.json" ]; do
-    start "$folder/often" --run.checkpoint_every=1 --run.resume=auto
+    start 2 "$folder/often" "${options[@]}" --run.checkpoint_every=1 --run.resume=auto
     at=$(lines "$folder/often")
     wait_for_line "$folder/often" $((at + 15))
     if [ "$(lines "$folder/often")" -lt $steps ]; then
@@ -49,7 +47,8 @@ until [ -e "$folder/often/results.json" ]; do
         kill_a_rank "$folder/often"
         kills=$((kills + 1))
     fi
-    wait $launcher 2>/dev/null || true
+    wait $launcher || true
+    nothing_left
     [ $kills -lt 60 ] || die "it does not get on"
 done
 echo "$kills kills"
@@ -58,13 +57,11 @@ same_losses "$folder/whole" "$folder/often" 0
 "$paf" checkpoint verify "$folder/often" >"$folder/verify.log" || die "$(cat "$folder/verify.log")"
 
 echo "TERM to launch/mpi: saves, exits 0"
-launch/mpi 2 "$paf" finetune --data.task="$toy/task.ini" --data.dir="$toy" --data.vocab="$toy/vocab.txt" \
-    --data.max_length=24 --model.config="$toy/model.json" --train.batch=16 --train.lr=1e-3 "${options[@]}" \
-    --run.out="$folder/stopped" >"$folder/stopped.log" 2>&1 &
-launcher=$!
+start 2 "$folder/stopped" "${options[@]}"
 wait_for_line "$folder/stopped" 40
 kill -TERM $launcher
 wait $launcher || die "exit code $? after TERM: $(cat "$folder/stopped.log")"
+nothing_left
 [ ! -e "$folder/stopped/results.json" ] || die "the run was over before it could be stopped"
 finetune 2 "$folder/stopped" "${options[@]}" --run.resume=auto
 same_losses "$folder/whole" "$folder/stopped" 0
@@ -97,9 +94,3 @@ finetune 2 "$folder/started" --model.init="$folder/four" --train.max_steps=2
 grep -q "started from $folder/four/step-" "$folder/started.log" || die "$(cat "$folder/started.log")"
 finetune 2 "$folder/started-paf" --model.init="$folder/four" --model.design=paf --train.max_steps=2
 [ "$(losses "$folder/started" | head -n 1)" != "$(losses "$folder/killed" | head -n 1)" ] || die "it began anew"
-
-echo "nothing of a killed run is left in shared memory"
-find /dev/shm -maxdepth 1 -name 'paf-mpi-*' -newer "$toy/task.ini" | while read -r left; do
-    pid=${left#/dev/shm/paf-mpi-}
-    kill -0 "${pid%%-*}" 2>/dev/null || die "$left: its run is over"
-done
