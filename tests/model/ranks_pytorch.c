@@ -78,23 +78,24 @@ static float *read_rectangle(h5_file *file, const char *group, const parameter *
     return data;
 }
 
-static fixture open_fixture(variant v) {
-    fixture f = {0};
+// In place: the model keeps the address of the placement.
+static void open_fixture(fixture *f, variant v) {
+    *f = (fixture){0};
     error err = {0};
     const char *design = model_design_name(v.design);
     char *path =
         memory_format("tests/reference/model-%s-%s.h5", design, v.regression ? "regression" : "classification");
-    f.file = h5_open(path, &err);
-    must(f.file, &err);
+    f->file = h5_open(path, &err);
+    must(f->file, &err);
     memory_free(path);
-    f.data = read_data(f.file, v.regression);
+    f->data = read_data(f->file, v.regression);
     model_config config;
     must(model_config_read(&config, "tests/reference/config.json", design, &err), &err);
     parallel_settings settings = {.team = "auto", .replicas = 1, .stages = 1};
     double attention = model_attention_work(&config, 12), ffn = model_ffn_work(&config);
-    must(topology_create(&f.topo, &settings, attention, ffn, config.heads, &err), &err);
-    placement_request q = {.attention = f.topo.attention,
-                           .ffn = f.topo.ffn,
+    must(topology_create(&f->topo, &settings, attention, ffn, config.heads, &err), &err);
+    placement_request q = {.attention = f->topo.attention,
+                           .ffn = f->topo.ffn,
                            .groups = v.design == DESIGN_PAF,
                            .balance = v.balance,
                            .heads = config.heads,
@@ -102,21 +103,20 @@ static fixture open_fixture(variant v) {
                            .vocabulary = config.vocabulary,
                            .head_work = attention / (double)config.heads,
                            .neuron_work = ffn / (double)config.intermediate};
-    must(placement_create(&f.place, &q, &err), &err);
+    must(placement_create(&f->place, &q, &err), &err);
     model_request request = {.classes = v.regression ? 1 : 3,
-                             .max_tokens = SEQUENCES * f.data.longest,
+                             .max_tokens = SEQUENCES * f->data.longest,
                              .max_sequences = SEQUENCES,
-                             .longest = f.data.longest,
+                             .longest = f->data.longest,
                              .training = true,
                              .exchange = v.exchange};
-    must(model_create(&f.m, &config, &request, &f.topo, &f.place, &err), &err);
-    for (size_t i = 0; i < f.m.table.n; i++) {
-        parameter *p = &f.m.table.rows[i];
-        float *values = read_rectangle(f.file, "parameters", p);
+    must(model_create(&f->m, &config, &request, &f->topo, &f->place, &err), &err);
+    for (size_t i = 0; i < f->m.table.n; i++) {
+        parameter *p = &f->m.table.rows[i];
+        float *values = read_rectangle(f->file, "parameters", p);
         memcpy(p->value, values, (size_t)parameter_count(p) * sizeof *values);
         memory_free(values);
     }
-    return f;
 }
 
 static void close_fixture(fixture *f) {
@@ -205,7 +205,8 @@ static void check_updates(fixture *f) {
 }
 
 static void check(variant v) {
-    fixture f = open_fixture(v);
+    fixture f;
+    open_fixture(&f, v);
     float *loss = read_vector(f.file, "loss", H5_FLOAT32, NULL);
     float *logits = read_vector(f.file, "logits", H5_FLOAT32, NULL);
     float *ours = memory_allocate((size_t)(SEQUENCES * f.m.classes), sizeof *ours);
