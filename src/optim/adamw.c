@@ -1,6 +1,9 @@
 #include "optim/optim.h"
 
 #include <math.h>
+#include <omp.h>
+
+#define THREAD_ELEMENTS (1 << 16) // fewer are not worth waking threads for
 
 double optim_gradient_norm(const parameter_table *table, comm *team) {
     double sum = 0;
@@ -32,7 +35,7 @@ static void update_row(parameter *p, double lr, const optim_settings *s, double 
     float rest1 = (float)(1 - s->beta1), rest2 = (float)(1 - s->beta2);
     float rate = (float)(lr / correction1), root = (float)(1 / sqrt(correction2));
     int64_t n = parameter_count(p);
-#pragma omp simd
+#pragma omp parallel for simd if (n >= THREAD_ELEMENTS && omp_get_max_threads() > 1)
     for (int64_t j = 0; j < n; j++) {
         float g = gradient[j] * f;
         m[j] = beta1 * m[j] + rest1 * g;

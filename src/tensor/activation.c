@@ -6,6 +6,7 @@ static inline float normal_distribution(float x) { return 0.5f + 0.5f * vector_e
 static inline float normal_density(float x) { return 0.398942280f * vector_exp(-0.5f * x * x); }        // phi
 
 void bias_gelu_forward(float *act, float *pre, const float *u, const float *bias, int64_t tokens, int64_t n) {
+#pragma omp parallel for if (worth_threads(tokens * n))
     for (int64_t t = 0; t < tokens; t++) {
         float *act_row = act + t * n, *pre_row = pre + t * n;
         const float *u_row = u + t * n;
@@ -20,8 +21,10 @@ void bias_gelu_forward(float *act, float *pre, const float *u, const float *bias
 
 // gelu'(x) = Phi(x) + x phi(x)
 void bias_gelu_backward(float *du, float *dbias, const float *dact, const float *pre, int64_t tokens, int64_t n) {
-    for (int64_t from = 0; from < n; from += STRIP) {
-        int64_t width = smaller(STRIP, n - from);
+    int64_t strip = strip_columns(n);
+#pragma omp parallel for if (worth_threads(tokens * n))
+    for (int64_t from = 0; from < n; from += strip) {
+        int64_t width = smaller(strip, n - from);
         for (int64_t first = 0; first < tokens; first += ROW_BLOCK) {
             float sum[STRIP] = {0};
             int64_t last = smaller(first + ROW_BLOCK, tokens);

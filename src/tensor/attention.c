@@ -47,9 +47,19 @@ static workspace workspace_create(float *scratch, int64_t length) {
     return (workspace){scratch, scratch + block, spare, (uint16_t *)(spare + SHORT_HEAD_SIZE * SHORT_SEQUENCE)};
 }
 
-int64_t attention_scratch_size(int64_t longest) {
+static int64_t workspace_size(int64_t longest) {
     int64_t block = smaller(longest, QUERY_BLOCK) * padded_stride(longest);
-    return 2 * block + SHORT_HEAD_SIZE * SHORT_SEQUENCE + block / 2;
+    int64_t floats = 2 * block + SHORT_HEAD_SIZE * SHORT_SEQUENCE + block / 2;
+    return (floats + SMALL_WIDTH - 1) / SMALL_WIDTH * SMALL_WIDTH; // threads share no cache line
+}
+
+int64_t attention_scratch_size(int64_t longest) { return omp_get_max_threads() * workspace_size(longest); }
+
+static int64_t longest_of(const int32_t *starts, int64_t n) {
+    int64_t longest = 0;
+    for (int64_t i = 0; i < n; i++)
+        if (starts[i + 1] - starts[i] > longest) longest = starts[i + 1] - starts[i];
+    return longest;
 }
 
 // The sequence from row `start` to `end`, in head h of this rank.
@@ -163,17 +173,22 @@ static void pair_backward(float *dq, float *dk, float *dv, const float *dout, co
     }
 }
 
+// Pairs are independent: threads share them. Inside, a library product sees that it is in a parallel region and takes
+// one thread.
+//
 // Head by head: queries, keys and values are read as one stream. (Backward, which touches more of the rows [T, heads *
 // head_size], goes sequence by sequence.)
 void attention_forward(float *out, float *lse, const float *qkv, const int32_t *starts, int64_t n,
                        const int64_t *numbers, int64_t heads, int64_t first_head, int64_t head_size, dropout drop,
                        float *scratch) {
-    int64_t tokens = starts[n], ldo = heads * head_size;
+    int64_t tokens = starts[n], ldo = heads * head_size, own = workspace_size(longest_of(starts, n));
+#pragma omp parallel for collapse(2) schedule(guided) if (worth_threads(tokens * ldo))
     for (int64_t h = 0; h < heads; h++) {
         for (int64_t i = 0; i < n; i++) {
             int64_t start = starts[i];
             pair p = pair_create(start, starts[i + 1], h, qkv, tokens, numbers, heads, first_head, head_size);
-            pair_forward(out + start * ldo + h * head_size, ldo, lse + h * tokens + start, &p, drop, scratch);
+            pair_forward(out + start * ldo + h * head_size, ldo, lse + h * tokens + start, &p, drop,
+                         scratch + omp_get_thread_num() * own);
         }
     }
 }
@@ -182,19 +197,22 @@ void attention_backward(float *dqkv, const float *dout, const float *qkv, const 
                         const int32_t *starts, int64_t n, const int64_t *numbers, int64_t heads, int64_t first_head,
                         int64_t head_size, dropout drop, float *scratch) {
     int64_t tokens = starts[n], ldo = heads * head_size, plane = heads * tokens * head_size;
+    int64_t own = workspace_size(longest_of(starts, n));
+#pragma omp parallel for collapse(2) schedule(guided) if (worth_threads(tokens * ldo))
     for (int64_t i = 0; i < n; i++) {
         for (int64_t h = 0; h < heads; h++) {
             int64_t start = starts[i], in_rows = start * ldo + h * head_size;
             pair p = pair_create(start, starts[i + 1], h, qkv, tokens, numbers, heads, first_head, head_size);
             float *dq = dqkv + (h * tokens + start) * head_size;
             pair_backward(dq, dq + plane, dq + 2 * plane, dout + in_rows, out + in_rows, ldo, lse + h * tokens + start,
-                          &p, drop, scratch);
+                          &p, drop, scratch + omp_get_thread_num() * own);
         }
     }
 }
 
 void attention_split_heads(float *part, const float *u, const float *bias, int64_t tokens, int64_t heads,
                            int64_t head_size) {
+#pragma omp parallel for collapse(2) if (worth_threads(tokens * heads * head_size))
     for (int64_t h = 0; h < heads; h++) {
         for (int64_t t = 0; t < tokens; t++) {
             float *to = part + (h * tokens + t) * head_size;
@@ -206,6 +224,7 @@ void attention_split_heads(float *part, const float *u, const float *bias, int64
 }
 
 void attention_merge_heads(float *u, const float *part, int64_t tokens, int64_t heads, int64_t head_size) {
+#pragma omp parallel for if (worth_threads(tokens * heads * head_size))
     for (int64_t t = 0; t < tokens; t++)
         for (int64_t h = 0; h < heads; h++)
             memcpy(u + (t * heads + h) * head_size, part + (h * tokens + t) * head_size, head_size * sizeof *u);

@@ -86,10 +86,11 @@ void dropout_apply(float *y, const float *x, const int64_t *numbers, int64_t tok
         return;
     }
     dropout_rule rule = dropout_rule_create(d);
-    uint16_t bits[TILE * DROPOUT_COLUMNS];
     int64_t columns = smaller(n, TILE * DROPOUT_COLUMNS); // of a tile: a whole row, if it fits
     int64_t stride = dropout_blocks(columns) * DROPOUT_COLUMNS, height = TILE * DROPOUT_COLUMNS / stride;
+#pragma omp parallel for if (worth_threads(tokens * n))
     for (int64_t top = 0; top < tokens; top += height) {
+        uint16_t bits[TILE * DROPOUT_COLUMNS];
         int64_t rows = smaller(height, tokens - top);
         for (int64_t left = 0; left < n; left += columns) {
             int64_t width = smaller(columns, n - left), blocks = dropout_blocks(width);

@@ -6,6 +6,7 @@
 
 void word_embedding_forward(float *out, const int32_t *ids, const float *table, int64_t first_row, int64_t rows,
                             int64_t tokens, int64_t hidden) {
+#pragma omp parallel for if (worth_threads(tokens * hidden))
     for (int64_t t = 0; t < tokens; t++) {
         int64_t row = ids[t] - first_row;
         float *to = out + t * hidden;
@@ -26,6 +27,7 @@ void word_embedding_backward(float *dtable, const int32_t *ids, const float *dx,
 
 void place_embedding_forward(float *out, const int32_t *positions, const int32_t *types, const float *position_table,
                              const float *type_table, int64_t tokens, int64_t hidden) {
+#pragma omp parallel for if (worth_threads(tokens * hidden))
     for (int64_t t = 0; t < tokens; t++) {
         const float *position = position_table + positions[t] * hidden, *type = type_table + types[t] * hidden;
         float *to = out + t * hidden;

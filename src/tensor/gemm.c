@@ -56,7 +56,9 @@ void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, f
 void linear_forward(float *y, const float *x, const float *w, const float *bias, int64_t tokens, int64_t in,
                     int64_t out) {
     gemm(false, true, tokens, out, in, 1, x, in, w, in, 0, y, out);
-    for (int64_t t = 0; bias && t < tokens; t++) row_add(y + t * out, bias, out);
+    if (!bias) return;
+#pragma omp parallel for if (worth_threads(tokens * out))
+    for (int64_t t = 0; t < tokens; t++) row_add(y + t * out, bias, out);
 }
 
 void linear_backward_input(float *dx, const float *dy, const float *w, int64_t tokens, int64_t in, int64_t out,
@@ -71,8 +73,10 @@ void linear_backward_weight(float *dw, float *dbias, const float *dy, const floa
 }
 
 void column_sum_accumulate(float *column_sum, const float *x, int64_t m, int64_t n) {
-    for (int64_t from = 0; from < n; from += STRIP) {
-        int64_t width = smaller(STRIP, n - from);
+    int64_t strip = strip_columns(n);
+#pragma omp parallel for if (worth_threads(m * n))
+    for (int64_t from = 0; from < n; from += strip) {
+        int64_t width = smaller(strip, n - from);
         for (int64_t first = 0; first < m; first += ROW_BLOCK) {
             float sum[STRIP] = {0};
             int64_t last = smaller(first + ROW_BLOCK, m);

@@ -35,6 +35,7 @@ static void branch_add(float *s, const layernorm_branch *branch, const int64_t *
 void sum_layernorm_forward(float *y, float *normalised, float *rstd, const float *residual,
                            const layernorm_branch *branches, int n_branches, const int64_t *numbers, const float *gain,
                            const float *shift, float eps, int64_t tokens, int64_t hidden) {
+#pragma omp parallel for if (worth_threads(tokens * hidden))
     for (int64_t t = 0; t < tokens; t++) {
         float *row = y + t * hidden; // holds s until it is normalised
         for (int64_t from = 0; from < hidden; from += CHUNK) {
@@ -61,8 +62,10 @@ void sum_layernorm_forward(float *y, float *normalised, float *rstd, const float
 static void layernorm_backward_parameters(float *dgain, float *dshift, const float *residual_gradient,
                                           const float *const *parts, int count, const float *normalised, int64_t tokens,
                                           int64_t hidden) {
-    for (int64_t from = 0; from < hidden; from += STRIP) {
-        int64_t width = smaller(STRIP, hidden - from);
+    int64_t strip = strip_columns(hidden);
+#pragma omp parallel for if (worth_threads(tokens * hidden))
+    for (int64_t from = 0; from < hidden; from += strip) {
+        int64_t width = smaller(strip, hidden - from);
         for (int64_t first = 0; first < tokens; first += ROW_BLOCK) {
             float gain_sum[STRIP] = {0}, shift_sum[STRIP] = {0}, dy[STRIP];
             int64_t last = smaller(first + ROW_BLOCK, tokens);
@@ -86,6 +89,7 @@ static void layernorm_backward_parameters(float *dgain, float *dshift, const flo
 static void layernorm_backward_rows(float *ds, const float *residual_gradient, const float *const *parts, int count,
                                     const float *normalised, const float *rstd, const float *gain, int64_t tokens,
                                     int64_t hidden) {
+#pragma omp parallel for if (worth_threads(tokens * hidden))
     for (int64_t t = 0; t < tokens; t++) {
         float *row = ds + t * hidden; // holds g at first
         const float *standard = normalised + t * hidden;

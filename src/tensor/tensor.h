@@ -114,7 +114,7 @@ void attention_merge_heads(float *u, const float *part, int64_t tokens, int64_t 
 // qkv [3, heads, T, head_size]; starts [n + 1] are the sequences' first rows, starts[n] == T.
 // Probabilities are dropped by `drop`: row = the query's global number (numbers [T]), head = the global head
 // (first_head + h), column = the key's position in its sequence.
-// scratch has attention_scratch_size(longest sequence) floats.
+// scratch has attention_scratch_size(longest sequence) floats: a part for each thread that OpenMP may start.
 void attention_forward(float *out, float *lse, const float *qkv, const int32_t *starts, int64_t n,
                        const int64_t *numbers, int64_t heads, int64_t first_head, int64_t head_size, dropout drop,
                        float *scratch);
