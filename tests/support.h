@@ -18,8 +18,8 @@
 
 #include "base/base.h"
 
-// The path of a file of the development data (PAF_DATA, default ../shared/data), or NULL where it is not there: the test
-// then says so and calls skip(). Valid until the next call.
+// The path of a file of the development data (PAF_DATA, default ../shared/data), or NULL where it is not there: the
+// test then says so and calls skip(). Valid until the next call.
 static inline const char *test_data(const char *name) {
     static char path[4096];
     const char *root = getenv("PAF_DATA");

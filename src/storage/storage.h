@@ -43,8 +43,8 @@ bool file_is_folder(const char *path);
 bool file_rename(const char *from, const char *to, error *err); // and fsyncs the parent of to
 bool file_remove_tree(const char *path, error *err);
 int64_t file_size(const char *path); // -1 if there is none
-// Takes the lock of this file, which is made if need be, until file_unlock or the process's end; -1 and err where another
-// process holds it.
+// Takes the lock of this file, which is made if need be, until file_unlock or the process's end; -1 and err where
+// another process holds it.
 int file_lock(const char *path, error *err);
 void file_unlock(int lock);
 // Names in a folder, sorted, without "." and ".."; *n of them. Caller frees each and the array. NULL and err on

@@ -11,8 +11,8 @@ folder=$(mktemp -d)
 check() {
     local run=$folder/$1
     launch/mpi 2 "$paf" finetune --data.task="$1" --data.dir="$data/glue" --data.vocab="$vocab" \
-        --model.config=configs/models/tiny.json --model.design=paf --train.max_steps=3 --run.out="$run" >"$run.log" 2>&1 ||
-        die "$(cat "$run.log")"
+        --model.config=configs/models/tiny.json --model.design=paf --train.max_steps=3 --run.out="$run" \
+        >"$run.log" 2>&1 || die "$(cat "$run.log")"
     "$paf" evaluate "$run" --data.dir="$data/glue" >"$run.out" 2>"$run.log" || die "$(cat "$run.log")"
     grep -Eq "^$1 dev: $2 -?[0-9.]+.* \($3 examples" "$run.out" || die "$(cat "$run.out")"
     [ -n "${4-}" ] || return 0
@@ -28,5 +28,5 @@ check stsb 'pearson -?[0-9.]* spearmanr' 1500 STS-B.tsv 1379
 check rte accuracy 277 RTE.tsv 3000
 check qqp 'accuracy [0-9.]* f1' 2000
 check mnli accuracy 9815
-grep -Eq '^[0-9]+	[0-5]\.[0-9]{3}$' "$folder/stsb/STS-B.tsv" || die "STS-B wants three decimals"
-grep -Eq '^0	(not_)?entailment$' "$folder/rte/RTE.tsv" || die "RTE wants words"
+grep -Eq $'^[0-9]+\t[0-5]\\.[0-9]{3}$' "$folder/stsb/STS-B.tsv" || die "STS-B wants three decimals"
+grep -Eq $'^0\t(not_)?entailment$' "$folder/rte/RTE.tsv" || die "RTE wants words"

@@ -70,8 +70,8 @@ echo "resumed on other layouts"
 for team in 1 2+1 3+5; do
     cp -r "$folder/stopped" "$folder/moved-$team"
     ranks=$((team))
-    finetune $ranks "$folder/moved-$team" "${options[@]}" --train.max_steps=140 --run.resume=auto --parallel.team=$team \
-        --parallel.balance=on
+    finetune $ranks "$folder/moved-$team" "${options[@]}" --train.max_steps=140 --run.resume=auto \
+        --parallel.team=$team --parallel.balance=on
 done
 same_losses "$folder/moved-1" "$folder/moved-2+1"
 same_losses "$folder/moved-1" "$folder/moved-3+5"
@@ -83,7 +83,8 @@ for team in 1 1+1 2+2 3+5; do
     launch/mpi $((team)) "$paf" predict "$folder/four" --data.dir="$toy" --evaluate.split=dev --parallel.team=$team \
         --evaluate.out="$folder/predictions-$team.tsv" >"$folder/predict.log" 2>&1 || die "$(cat "$folder/predict.log")"
     launch/mpi $((team)) "$paf" evaluate "$folder/four" --data.dir="$toy" --parallel.team=$team \
-        --evaluate.out="$folder/evaluation-$team.json" >"$folder/evaluate.log" 2>&1 || die "$(cat "$folder/evaluate.log")"
+        --evaluate.out="$folder/evaluation-$team.json" >"$folder/evaluate.log" 2>&1 ||
+        die "$(cat "$folder/evaluate.log")"
     cmp "$folder/predictions-1.tsv" "$folder/predictions-$team.tsv"
     cmp <(grep accuracy "$folder/evaluation-1.json") <(grep accuracy "$folder/evaluation-$team.json")
 done
