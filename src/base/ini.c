@@ -14,7 +14,8 @@ typedef struct {
     error *err;
 } reader;
 
-// inih asks for lines as from fgets; counting them here gives the handler its line number.
+// inih asks for lines as from fgets; counting them here gives the handler its line number. Blanks in front are left
+// out: inih would take an indented line for more of the value before it.
 static char *next_line(char *out, int size, void *context) {
     reader *r = context;
     const char *line;
@@ -31,6 +32,7 @@ static char *next_line(char *out, int size, void *context) {
         error_set(r->err, ERROR_INPUT, "%s:%d: a NUL byte: this is not a configuration file", r->path, r->line);
         return NULL;
     }
+    while (length > 0 && (*line == ' ' || *line == '\t')) line++, length--;
     memcpy(out, line, length);
     out[length] = 0;
     return out;

@@ -1,5 +1,6 @@
 #include "base/base.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
@@ -115,17 +116,41 @@ static bool is_choice(const char *choices, const char *value) {
     return false;
 }
 
+// A text that an INI file gives back as it is: inih drops blanks at the ends and takes a semicolon behind a blank for
+// the beginning of a comment.
+static bool is_plain_text(const char *value) {
+    size_t length = strlen(value);
+    if (length >= OPTION_STRING_SIZE || strchr(value, '\n')) return false;
+    for (size_t i = 0; i < length; i++) {
+        bool blank_before = i == 0 || isspace((unsigned char)value[i - 1]);
+        if (value[i] == ';' && blank_before) return false;
+    }
+    return !length || !(isspace((unsigned char)value[0]) || isspace((unsigned char)value[length - 1]));
+}
+
+#define UNBOUNDED 1e9 // a range that ends here or beyond has no end that a user need know
+
+// " from 1 to 8", " of 1 or more" and so on; empty where anything goes.
+static void format_range(char *out, size_t size, const option *row, const char *from, const char *of) {
+    out[0] = 0;
+    if (row->low == 0 && row->high == 0) return;
+    if (row->high >= UNBOUNDED)
+        snprintf(out, size, "%s%.10g or more", of, row->low);
+    else
+        snprintf(out, size, "%s%.10g to %.10g", from, row->low, row->high);
+}
+
 static const char *expected(char *out, size_t size, const option *row) {
     static const char *const kinds[] = {"on or off", "a whole number", "a whole number of 0 or more", "a number"};
-    bool ranged = row->low != 0 || row->high != 0;
+    char range[64];
+    format_range(range, sizeof range, row, " from ", " of ");
     if (row->type == OPTION_CHOICE)
         snprintf(out, size, "one of: %s", row->choices);
     else if (row->type == OPTION_STRING)
-        snprintf(out, size, "a text of at most %d characters", OPTION_STRING_SIZE - 1);
-    else if (ranged)
-        snprintf(out, size, "%s from %g to %g", kinds[row->type], row->low, row->high);
+        snprintf(out, size, "a text of at most %d characters, with no blanks around it and no \" ;\" in it",
+                 OPTION_STRING_SIZE - 1);
     else
-        snprintf(out, size, "%s", kinds[row->type]);
+        snprintf(out, size, "%s%s", kinds[*range && row->type == OPTION_UINT64 ? OPTION_INT : row->type], range);
     return out;
 }
 
@@ -142,7 +167,7 @@ static bool parse(const option *row, const char *value, void *settings) {
         if (!is_choice(row->choices, value)) return false;
         break;
     case OPTION_STRING:
-        if (strlen(value) >= OPTION_STRING_SIZE || strchr(value, '\n')) return false;
+        if (!is_plain_text(value)) return false;
         break;
     }
     snprintf(field, OPTION_STRING_SIZE, "%s", value);
@@ -272,13 +297,14 @@ void option_print_help(FILE *out, const option_table *tables, size_t n) {
     for (size_t t = 0; t < n; t++) {
         if (t) fputc('\n', out);
         for (const option *row = tables[t].rows; row->name; row++) {
-            char range[OPTION_STRING_SIZE] = "";
+            char range[OPTION_STRING_SIZE] = "", numbers[64];
+            format_range(numbers, sizeof numbers, row, "", "");
             if (row->type == OPTION_CHOICE)
                 snprintf(range, sizeof range, " (%s)", row->choices);
             else if (row->type == OPTION_BOOL)
                 snprintf(range, sizeof range, " (on off)");
-            else if (row->low != 0 || row->high != 0)
-                snprintf(range, sizeof range, " (%g to %g)", row->low, row->high);
+            else if (*numbers)
+                snprintf(range, sizeof range, " (%s)", numbers);
             fprintf(out, "  --%-26s %s%s [%s]\n", row->name, row->help, range, *row->fallback ? row->fallback : "none");
         }
     }

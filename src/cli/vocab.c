@@ -145,7 +145,7 @@ static int run(int argc, char **argv) {
 const command command_vocab = {
     .name = "vocab",
     .usage = "vocab [--vocab.size=8000] [--vocab.output=vocab.txt] TEXT ...",
-    .summary = "trains a WordPiece vocabulary from text",
+    .summary = "train a WordPiece vocabulary from text",
     .details =
         "TEXT is a file with one piece of text a line, or a folder of such files. Lines <doc ...> and </doc>, as\n"
         "WikiExtractor writes them, are skipped. The outcome does not depend on the order of the text.",

@@ -20,7 +20,7 @@ const option optim_options[] = {
 
 double optim_learning_rate(const optim_settings *settings, int64_t step, int64_t steps) {
     double s = (double)step, n = (double)steps;
-    double w = settings->warmup < 1 ? floor(settings->warmup * n) : settings->warmup;
+    double w = floor(settings->warmup < 1 ? settings->warmup * n : settings->warmup);
     if (s < w) return settings->lr * (s + 1) / w;
     if (!strcmp(settings->schedule, "constant")) return settings->lr;
     if (s >= n) return 0;

@@ -1,5 +1,6 @@
 #include "parallel/parallel.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -38,19 +39,33 @@ static int best_attention_ranks(int n, double attention_work, double ffn_work, i
     return best;
 }
 
+// The size of a group: digits alone, and a number of ranks that one could start.
+static bool read_size(const char **at, int *size) {
+    char *end;
+    long n = isdigit((unsigned char)**at) ? strtol(*at, &end, 10) : 0;
+    if (n < 1 || n > 1 << 24) return false;
+    *at = end;
+    *size = (int)n;
+    return true;
+}
+
+// "A+F"
+static bool read_groups(const char *text, int *attention, int *ffn) {
+    return read_size(&text, attention) && *text++ == '+' && read_size(&text, ffn) && !*text;
+}
+
 bool topology_parse_team(int *attention, int *ffn, const char *text, int ranks, double attention_work, double ffn_work,
                          int64_t heads, error *err) {
     char would[32];
     int suggested = ranks > 1 ? best_attention_ranks(ranks, attention_work, ffn_work, heads) : 0;
     topology_team_text(would, suggested, ranks > 1 ? ranks - suggested : 0);
     *attention = *ffn = 0;
-    int end = 0;
     if (!strcmp(text, "auto")) {
         *attention = suggested;
         *ffn = ranks > 1 ? ranks - suggested : 0;
         return true;
     }
-    bool pair = sscanf(text, "%d+%d%n", attention, ffn, &end) == 2 && !text[end] && *attention > 0 && *ffn > 0;
+    bool pair = read_groups(text, attention, ffn);
     if (!pair && strcmp(text, "1"))
         return error_set(
             err, ERROR_INPUT,

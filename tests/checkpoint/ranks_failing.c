@@ -3,12 +3,37 @@
 
 #include "tables.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 static comm *world;
 static error err;
 static char *run;
+
+// ---- a disk that loses what it was given --------------------------------------------------------------------------
+
+static const char *spoil; // files with this in their path change when they are fsynced; NULL is none
+static int spoiled;
+
+// Stands in front of the C library's: storage calls it.
+int fsync(int descriptor) {
+    char link[64], path[4096] = "", byte;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
+    if (spoil && readlink(link, path, sizeof path - 1) > 0 && strstr(path, spoil)) {
+        int file = open(path, O_RDWR);
+        off_t middle = lseek(file, 0, SEEK_END) / 2;
+        REQUIRE(pread(file, &byte, 1, middle) == 1);
+        byte ^= 1;
+        REQUIRE(pwrite(file, &byte, 1, middle) == 1);
+        close(file);
+        spoiled++;
+    }
+    return (int)syscall(SYS_fsync, descriptor);
+}
+
+// ---- saves that fail ----------------------------------------------------------------------------------------------
 
 // Step 1 holds version 1.
 static int setup(void **state) {
@@ -110,6 +135,22 @@ static void a_pointer_that_cannot_be_written(void **state) {
     memory_free(path);
 }
 
+// What was written is read back: a disk that says yes and keeps something else is found out before the manifest is.
+static void a_disk_that_lies(void **state) {
+    (void)state;
+    const char *files[] = {"-of-", "note.txt", "manifest.json", "manifest.xxh3"};
+    for (int i = 0; i < 4; i++)
+        for (int rank = 0; rank < (i == 0 ? comm_size(world) : 1); rank++) {
+            spoiled = 0;
+            if (comm_rank(world) == rank) spoil = files[i];
+            bool saved = table_save(world, run, 2, 2, LAYOUT_ROWS, &err);
+            spoil = NULL;
+            REQUIRE(spoiled == (comm_rank(world) == rank));
+            REQUIRE(!saved && err.kind == ERROR_INTERNAL && strstr(err.text, "read back"));
+            expect_version(1, "latest step-00000001");
+        }
+}
+
 int main(int argc, char **argv) {
     comm_start(&argc, &argv);
     world = comm_world();
@@ -118,6 +159,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(a_full_disk, setup, teardown),
         cmocka_unit_test_setup_teardown(a_disk_that_fills_at_the_end, setup, teardown),
         cmocka_unit_test_setup_teardown(a_pointer_that_cannot_be_written, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_disk_that_lies, setup, teardown),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     comm_finish();

@@ -1,0 +1,120 @@
+// Learning rates at the corners of their schedules.
+#include "../support.h"
+
+#include "optim/optim.h"
+
+static double rate(const char *schedule, double warmup, int64_t step, int64_t steps) {
+    optim_settings s = {.lr = 0.5, .warmup = warmup};
+    snprintf(s.schedule, sizeof s.schedule, "%s", schedule);
+    return optim_learning_rate(&s, step, steps);
+}
+
+static void assert_rate(const char *schedule, double warmup, int64_t step, int64_t steps, double expected) {
+    double got = rate(schedule, warmup, step, steps);
+    if (!(fabs(got - expected) < 1e-15))
+        fail_msg("%s, warm-up %g, step %d of %d: %.17g, expected %.17g", schedule, warmup, (int)step, (int)steps, got,
+                 expected);
+}
+
+static const char *const schedules[] = {"linear", "cosine", "constant"};
+
+static void test_warmup(void **state) {
+    (void)state;
+    for (int k = 0; k < 3; k++) {
+        for (int64_t s = 0; s < 10; s++) assert_rate(schedules[k], 10, s, 100, 0.5 * (double)(s + 1) / 10);
+        assert_rate(schedules[k], 10, 10, 100, 0.5); // the peak, at the end of the warm-up
+        assert_rate(schedules[k], 1, 0, 100, 0.5);
+    }
+}
+
+// Below 1 it is a fraction of all steps, in whole steps.
+static void test_warmup_as_fraction(void **state) {
+    (void)state;
+    for (int k = 0; k < 3; k++)
+        for (int64_t s = 0; s < 100; s++) {
+            assert_rate(schedules[k], 0.1, s, 100, rate(schedules[k], 10, s, 100));
+            assert_rate(schedules[k], 0.259, s, 100, rate(schedules[k], 25, s, 100));
+            assert_rate(schedules[k], 0.009, s, 100, rate(schedules[k], 0, s, 100));
+        }
+}
+
+// A warm-up of 2.5 steps would have a third step beyond the peak.
+static void test_warmup_in_whole_steps(void **state) {
+    (void)state;
+    for (int k = 0; k < 3; k++)
+        for (int64_t s = 0; s < 10; s++) assert_rate(schedules[k], 2.5, s, 10, rate(schedules[k], 2, s, 10));
+}
+
+static void test_no_warmup(void **state) {
+    (void)state;
+    for (int k = 0; k < 3; k++) assert_rate(schedules[k], 0, 0, 7, 0.5);
+}
+
+static void test_warmup_of_all_steps(void **state) {
+    (void)state;
+    for (int k = 0; k < 3; k++) {
+        assert_rate(schedules[k], 10, 9, 10, 0.5);
+        assert_rate(schedules[k], 1000, 9, 10, 0.005);
+    }
+}
+
+static void test_linear(void **state) {
+    (void)state;
+    assert_rate("linear", 0, 25, 100, 0.375);
+    assert_rate("linear", 0, 99, 100, 0.005);
+    assert_rate("linear", 20, 60, 100, 0.25);
+}
+
+static void test_cosine(void **state) {
+    (void)state;
+    assert_rate("cosine", 0, 50, 100, 0.25);
+    assert_rate("cosine", 20, 60, 100, 0.25);
+    assert_rate("cosine", 0, 25, 100, 0.5 * (1 + sqrt(0.5)) / 2);
+}
+
+static void test_constant(void **state) {
+    (void)state;
+    for (int64_t s = 10; s < 100; s += 89) assert_rate("constant", 10, s, 100, 0.5);
+}
+
+static void test_the_end(void **state) {
+    (void)state;
+    assert_rate("linear", 0, 100, 100, 0);
+    assert_rate("cosine", 0, 100, 100, 0);
+    assert_rate("linear", 5, 1000, 100, 0);
+    assert_rate("linear", 0, 0, 1, 0.5); // a run of one step
+}
+
+// Up, then down, never beyond the peak nor below 0.
+static void test_shape(void **state) {
+    (void)state;
+    const double warmups[] = {0, 0.06, 0.5, 1, 3, 17.5, 50, 200};
+    for (int k = 0; k < 3; k++)
+        for (int w = 0; w < 8; w++) {
+            bool falling = false;
+            double before = 0;
+            for (int64_t s = 0; s < 50; s++) {
+                double now = rate(schedules[k], warmups[w], s, 50);
+                assert_true(now > 0 && now <= 0.5);
+                assert_true(!falling || now <= before);
+                falling |= now < before;
+                before = now;
+            }
+        }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_warmup),
+        cmocka_unit_test(test_warmup_as_fraction),
+        cmocka_unit_test(test_warmup_in_whole_steps),
+        cmocka_unit_test(test_no_warmup),
+        cmocka_unit_test(test_warmup_of_all_steps),
+        cmocka_unit_test(test_linear),
+        cmocka_unit_test(test_cosine),
+        cmocka_unit_test(test_constant),
+        cmocka_unit_test(test_the_end),
+        cmocka_unit_test(test_shape),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

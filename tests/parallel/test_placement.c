@@ -1,0 +1,341 @@
+// Placement: everything is owned exactly once, by ranks in order, and the work is even where it can be.
+#include "../support.h"
+
+#include "model/model.h"
+#include "parallel/parallel.h"
+
+#define NEURON_BLOCK 16 // neurons change hands in whole blocks
+
+static placement create(const placement_request *q) {
+    placement p;
+    error err = {0};
+    if (!placement_create(&p, q, &err)) fail_msg("%d+%d: %s", q->attention, q->ffn, err.text);
+    return p;
+}
+
+// ---- what holds for all --------------------------------------------------------------------------------------------
+
+// Adds a rank's range to the ranges before it; the ranges follow one another without a gap.
+static void follow(int64_t *end, range next) {
+    assert_true(next.count >= 0);
+    assert_int_equal(next.first, *end);
+    *end += next.count;
+}
+
+static void check_ownership(const placement *p, const placement_request *q) {
+    int64_t heads = 0, neurons = 0, words = 0;
+    double work = 0;
+    assert_int_equal(p->team, q->attention + q->ffn ? q->attention + q->ffn : 1);
+    for (int r = 0; r < p->team; r++) {
+        const placement_share *s = &p->shares[r];
+        follow(&heads, s->heads);
+        follow(&neurons, s->neurons);
+        follow(&words, s->vocabulary);
+        assert_true(s->heads.count + s->neurons.count > 0);
+        assert_int_equal(p->owns_heads[r], s->heads.count > 0);
+        assert_int_equal(p->owns_neurons[r], s->neurons.count > 0);
+        assert_int_equal(p->owns_words[r], s->vocabulary.count > 0);
+        assert_true(p->everyone[r]);
+        work += s->work;
+    }
+    assert_int_equal(heads, q->heads);
+    assert_int_equal(neurons, q->neurons);
+    assert_int_equal(words, q->vocabulary);
+    assert_true(fabs(work - 1) < 1e-12);
+}
+
+typedef enum { HEADS, NEURONS, WORDS } property;
+
+static int64_t count_of(const placement_share *s, property what) {
+    return what == HEADS ? s->heads.count : what == NEURONS ? s->neurons.count : s->vocabulary.count;
+}
+
+// Counts of ranks first .. first + n - 1 differ by at most one, the larger ones come first, and nobody else has any.
+static void check_even(const placement *p, property what, int first, int n) {
+    int64_t most = count_of(&p->shares[first], what), before = most;
+    for (int r = 0; r < p->team; r++) {
+        int64_t count = count_of(&p->shares[r], what);
+        if (r < first || r >= first + n) {
+            assert_int_equal(count, 0);
+            continue;
+        }
+        assert_in_range(count, most - 1 > 0 ? most - 1 : 0, before);
+        before = count;
+    }
+}
+
+static double work_of(const placement_share *s, const placement_request *q) {
+    return (double)s->heads.count * q->head_work + (double)s->neurons.count * q->neuron_work;
+}
+
+static double total_work(const placement_request *q) {
+    return (double)q->heads * q->head_work + (double)q->neurons * q->neuron_work;
+}
+
+static double busiest(const placement *p, const placement_request *q) {
+    double most = 0;
+    for (int r = 0; r < p->team; r++) {
+        double work = work_of(&p->shares[r], q);
+        assert_true(fabs(p->shares[r].work - work / total_work(q)) < 1e-12);
+        most = fmax(most, work);
+    }
+    return most;
+}
+
+// The busiest rank is within one head or one block of neurons of the mean; only where a single head, which every
+// attention rank keeps, is more than that, it may do as much.
+static void check_balance(const placement *p, const placement_request *q) {
+    double mean = total_work(q) / p->team, unit = fmax(q->head_work, NEURON_BLOCK * q->neuron_work);
+    double allowed = fmax(mean + unit, q->head_work) * (1 + 1e-12);
+    double most = busiest(p, q);
+    if (most > allowed)
+        fail_msg("%d+%d of %lld heads, %lld neurons: the busiest does %.4g, the mean is %.4g, a unit %.4g",
+                 q->attention, q->ffn, (long long)q->heads, (long long)q->neurons, most, mean, unit);
+}
+
+// Balance is worse than the pure groups by no more than a block, which pure groups may cut.
+static void check_no_worse(const placement *balanced, const placement *pure, const placement_request *q) {
+    assert_true(busiest(balanced, q) <= busiest(pure, q) + NEURON_BLOCK * q->neuron_work);
+}
+
+// ---- many cases ----------------------------------------------------------------------------------------------------
+
+static const struct {
+    int64_t heads, neurons, vocabulary, hidden;
+} models[] = {
+    {16, 4096, 30522, 1024}, {12, 3072, 30522, 768}, {12, 1536, 30522, 384}, {4, 512, 5, 128},
+    {2, 256, 30522, 64},     {8, 40, 3, 64},         {3, 17, 100, 48},       {1, 64, 50, 32},
+};
+enum { MODELS = sizeof models / sizeof *models, MOST_RANKS = 9 };
+
+static placement_request request(int model, int attention, int ffn, double length) {
+    double hidden = (double)models[model].hidden;
+    return (placement_request){.attention = attention,
+                               .ffn = ffn,
+                               .groups = true,
+                               .heads = models[model].heads,
+                               .neurons = models[model].neurons,
+                               .vocabulary = models[model].vocabulary,
+                               .head_work = (8 * hidden * hidden + 4 * length * hidden) / (double)models[model].heads,
+                               .neuron_work = 4 * hidden};
+}
+
+// Calls check for every model, sequence length and team that the model allows.
+static void for_all(void (*check)(placement_request q)) {
+    const double lengths[] = {8, 128, 512, 4096};
+    for (int m = 0; m < MODELS; m++)
+        for (int l = 0; l < 4; l++)
+            for (int a = 1; a < MOST_RANKS && a <= models[m].heads; a++)
+                for (int f = 1; a + f <= MOST_RANKS; f++)
+                    if (a + f <= models[m].neurons / NEURON_BLOCK) check(request(m, a, f, lengths[l]));
+}
+
+static void check_pure(placement_request q) {
+    placement p = create(&q);
+    check_ownership(&p, &q);
+    check_even(&p, HEADS, 0, q.attention);
+    check_even(&p, NEURONS, q.attention, q.ffn);
+    check_even(&p, WORDS, 0, p.team);
+    placement_destroy(&p);
+}
+
+static void check_balanced(placement_request q) {
+    placement pure = create(&q);
+    q.balance = true;
+    placement p = create(&q);
+    check_ownership(&p, &q);
+    for (int r = 0; r < q.attention; r++) assert_true(p.owns_heads[r]);
+    check_balance(&p, &q);
+    check_no_worse(&p, &pure, &q);
+    placement_destroy(&p);
+    placement_destroy(&pure);
+}
+
+// SAF: no groups, everyone has an even share of both, whatever balance says.
+static void check_shared(placement_request q) {
+    q.groups = false;
+    for (int b = 0; b < 2; b++) {
+        q.balance = b;
+        placement p = create(&q);
+        check_ownership(&p, &q);
+        check_even(&p, HEADS, 0, p.team);
+        check_even(&p, NEURONS, 0, p.team);
+        placement_destroy(&p);
+    }
+}
+
+static void test_groups(void **state) {
+    (void)state;
+    for_all(check_pure);
+}
+
+static void test_balance(void **state) {
+    (void)state;
+    for_all(check_balanced);
+}
+
+static void test_no_groups(void **state) {
+    (void)state;
+    for_all(check_shared);
+}
+
+// A placement is a function of its request: every rank works it out for itself.
+static void check_same_again(placement_request q) {
+    q.balance = true;
+    placement p = create(&q), again = create(&q);
+    assert_memory_equal(p.shares, again.shares, (size_t)p.team * sizeof *p.shares);
+    placement_destroy(&p);
+    placement_destroy(&again);
+}
+
+static void test_same_again(void **state) {
+    (void)state;
+    for_all(check_same_again);
+}
+
+// ---- particular ones -----------------------------------------------------------------------------------------------
+
+static placement_request bert_large(int attention, int ffn, double length, bool balance) {
+    const model_config c = {.hidden = 1024, .heads = 16, .intermediate = 4096};
+    return (placement_request){.attention = attention,
+                               .ffn = ffn,
+                               .groups = true,
+                               .balance = balance,
+                               .heads = 16,
+                               .neurons = 4096,
+                               .vocabulary = 30522,
+                               .head_work = model_attention_work(&c, length) / 16,
+                               .neuron_work = model_ffn_work(&c) / 4096};
+}
+
+static void test_team_of_one(void **state) {
+    (void)state;
+    for (int b = 0; b < 2; b++) {
+        placement_request q = bert_large(0, 0, 128, b);
+        placement p = create(&q);
+        check_ownership(&p, &q);
+        assert_int_equal(p.team, 1);
+        assert_true(p.shares[0].work == 1);
+        placement_destroy(&p);
+    }
+}
+
+// H = 1024, S = 128, attention : FFN = 17 : 32, so the attention rank gets (49/2 - 17) / 32 = 0.234 of the neurons.
+static void test_bert_large(void **state) {
+    (void)state;
+    placement_request q = bert_large(1, 1, 128, true);
+    placement p = create(&q);
+    assert_int_equal(p.shares[0].heads.count, 16);
+    assert_int_equal(p.shares[0].neurons.count, 960);
+    assert_true(fabs(p.shares[0].work - 0.5) < 0.001);
+    placement_destroy(&p);
+
+    q.balance = false;
+    p = create(&q);
+    assert_int_equal(p.shares[0].neurons.count, 0);
+    assert_int_equal(p.shares[1].heads.count, 0);
+    assert_true(fabs(p.shares[0].work - 17.0 / 49) < 1e-12);
+    placement_destroy(&p);
+}
+
+// Too many attention ranks: then heads change hands too.
+static void test_attention_gives_nothing_away_that_it_needs(void **state) {
+    (void)state;
+    placement_request q = bert_large(1, 3, 4096, true); // attention : FFN = 96 : 64, the mean is 40
+    placement p = create(&q);
+    assert_int_equal(p.shares[0].heads.count, 7); // 7/16 of 96 are 42
+    assert_int_equal(p.shares[0].neurons.count, 0);
+    check_balance(&p, &q);
+    placement_destroy(&p);
+}
+
+static void test_uneven_heads(void **state) {
+    (void)state;
+    placement_request q = bert_large(3, 2, 128, false);
+    placement p = create(&q);
+    const int64_t heads[] = {6, 5, 5, 0, 0};
+    for (int r = 0; r < 5; r++) assert_int_equal(p.shares[r].heads.count, heads[r]);
+    placement_destroy(&p);
+}
+
+// ---- errors --------------------------------------------------------------------------------------------------------
+
+static void assert_refuses(const placement_request *q, const char *message) {
+    placement p;
+    error err = {0};
+    assert_false(placement_create(&p, q, &err));
+    assert_int_equal(err.kind, ERROR_INPUT);
+    assert_string_equal(err.text, message);
+    placement_destroy(&p); // nothing is left to free
+}
+
+static void test_too_many_ranks(void **state) {
+    (void)state;
+    placement_request q = request(4, 3, 1, 128);
+    const char *heads = "3 attention ranks cannot share 2 heads; a team of 4 ranks can be 2+2";
+    assert_refuses(&q, heads);
+    q.balance = true;
+    assert_refuses(&q, heads);
+    q = request(5, 1, 41, 128);
+    assert_refuses(&q, "rank 41 of a team of 42 would own neither heads (8 in all) nor neurons (40 in all); use fewer "
+                       "ranks a team");
+    q = request(3, 1, 36, 128);
+    q.balance = true; // 32 blocks
+    assert_refuses(&q, "rank 36 of a team of 37 would own neither heads (4 in all) nor neurons (512 in all); use fewer "
+                       "ranks a team");
+    q = request(5, 1, 60, 128);
+    q.groups = false;
+    assert_refuses(&q, "rank 40 of a team of 61 would own neither heads (8 in all) nor neurons (40 in all); use fewer "
+                       "ranks a team");
+}
+
+// As long as there is a block of neurons for everyone, balance leaves no one out.
+static void test_balance_in_large_teams(void **state) {
+    (void)state;
+    for (int m = 0; m < MODELS; m++)
+        for (int a = 1; a <= 4 && a <= models[m].heads; a++)
+            for (int f = 1; a + f <= 40 && a + f <= models[m].neurons / NEURON_BLOCK; f++) {
+                placement_request q = request(m, a, f, 128);
+                q.balance = true;
+                placement p = create(&q);
+                check_ownership(&p, &q);
+                placement_destroy(&p);
+            }
+}
+
+// ---- tokens --------------------------------------------------------------------------------------------------------
+
+static void test_tokens(void **state) {
+    (void)state;
+    for (int team = 1; team <= MOST_RANKS; team++) {
+        placement p = {.team = team};
+        for (int64_t tokens = 0; tokens < 300; tokens++) {
+            int64_t end = 0, least = tokens, most = 0;
+            for (int r = 0; r < team; r++) {
+                range slice = placement_tokens(&p, r, tokens);
+                follow(&end, slice);
+                least = slice.count < least ? slice.count : least;
+                most = slice.count > most ? slice.count : most;
+            }
+            assert_int_equal(end, tokens);
+            assert_true(most - least <= 1);
+        }
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_balance),
+        cmocka_unit_test(test_no_groups),
+        cmocka_unit_test(test_same_again),
+        cmocka_unit_test(test_team_of_one),
+        cmocka_unit_test(test_bert_large),
+        cmocka_unit_test(test_attention_gives_nothing_away_that_it_needs),
+        cmocka_unit_test(test_uneven_heads),
+        cmocka_unit_test(test_too_many_ranks),
+        cmocka_unit_test(test_balance_in_large_teams),
+        cmocka_unit_test(test_tokens),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
