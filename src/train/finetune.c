@@ -55,7 +55,7 @@ static void log_step(trainer *t, const step_report *r, double seconds) {
 
 static bool loop(trainer *t, error *err) {
     const finetune_settings *settings = t->settings;
-    bool stopped = false;
+    bool stopped = false, saved = true;
     while (t->done < t->steps && !stopped) {
         double before = time_now();
         step_report r = train_step(t, stop_requested);
@@ -71,8 +71,14 @@ static bool loop(trainer *t, error *err) {
         bool evaluation_due = t->done % t->eval_every == 0 || t->done == t->steps;
         if (evaluation_due && !stopped) evaluate(t);
         bool due = settings->run.checkpoint_every && t->done % settings->run.checkpoint_every == 0;
-        if (evaluation_due || due || stopped) keep_save(t);
+        if (evaluation_due || due || stopped) saved = keep_save(t);
     }
+    if (!saved) // the weights end with this process
+        return error_set(
+            err, ERROR_INTERNAL,
+            "step %lld of %lld is reached, but its checkpoint could not be saved (see the warning); make room "
+            "and go on from the newest one with --run.resume=auto",
+            (long long)t->done, (long long)t->steps);
     if (stopped)
         log_info("asked to stop: saved at step %lld of %lld; --run.resume=auto goes on", (long long)t->done,
                  (long long)t->steps);
