@@ -1,6 +1,6 @@
 #!/bin/bash
-# One answer: losses and gradient norms of 20 steps, dropout on, are the same on every layout, and to the bit where the
-# placement is the same.
+# One answer: losses and gradient norms of 20 steps, dropout on, are the same on every layout and however a batch is cut
+# into micro-batches, and to the bit where the placement is the same.
 . tests/support.sh
 folder=$(mktemp -d)
 toy=$folder/toy
@@ -25,6 +25,8 @@ for design in saf paf; do
     done
     finetune 2 "$folder/$design-again" --model.design=$design --parallel.team=1+1 --parallel.balance=off
     same_losses "$folder/$design-1+1-off-shared" "$folder/$design-again" 0
+    finetune 2 "$folder/$design-cut" --model.design=$design --train.micro_tokens=40
+    same_losses "$folder/$design-1" "$folder/$design-cut"
     for ranks in 1 2; do
         OMP_NUM_THREADS=2 finetune $ranks "$folder/$design-threads-$ranks" --model.design=$design
         same_losses "$folder/$design-1" "$folder/$design-threads-$ranks"
