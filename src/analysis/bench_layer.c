@@ -206,12 +206,13 @@ static void sum_spans(bench *b) {
 
 bool bench_layer(const bench_settings *settings, error *err) {
     comm *world = comm_world();
-    bench b = {.settings = settings,
-               .variants = {[SAF_ONE] = {"SAF, one rank", DESIGN_SAF, false, false},
-                            [PAF_ONE] = {"PAF, one rank", DESIGN_PAF, false, false},
-                            [SAF_TEAM] = {"SAF, team", DESIGN_SAF, true, false},
-                            [PAF_OFF] = {"PAF, balance off", DESIGN_PAF, true, false},
-                            [PAF_ON] = {"PAF, balance on", DESIGN_PAF, true, true}}};
+    bench b = {
+        .settings = settings,
+        .variants = {[SAF_ONE] = {.name = "SAF, one rank", .design = DESIGN_SAF, .team = false, .balance = false},
+                     [PAF_ONE] = {.name = "PAF, one rank", .design = DESIGN_PAF, .team = false, .balance = false},
+                     [SAF_TEAM] = {.name = "SAF, team", .design = DESIGN_SAF, .team = true, .balance = false},
+                     [PAF_OFF] = {.name = "PAF, balance off", .design = DESIGN_PAF, .team = true, .balance = false},
+                     [PAF_ON] = {.name = "PAF, balance on", .design = DESIGN_PAF, .team = true, .balance = true}}};
     int used = comm_size(world) > 1 ? VARIANTS : SAF_TEAM; // one rank has no team
     if (model_config_read(&b.config, settings->config, "auto", err)) {
         b.config.layers = settings->layers;

@@ -18,11 +18,18 @@ static const option checkpoint_options[] = {
     {0},
 };
 
+// Under the run's lock: to someone who is writing it, what looks like a leftover is work in progress.
 static bool prune(const char *run, const checkpoint_settings *settings, error *err) {
     if (!option_is_set("checkpoint.keep"))
         return error_set(err, ERROR_INPUT, "prune removes files: say how many to keep, --checkpoint.keep=N");
     if (!checkpoint_exists(run)) return error_set(err, ERROR_INPUT, "no checkpoint in %s", run);
-    return checkpoint_prune(run, settings->keep, err) && checkpoint_list(run, stdout, err);
+    char *path = memory_format("%s/lock", run);
+    int lock = file_lock(path, err);
+    memory_free(path);
+    if (lock < 0) return false;
+    bool good = checkpoint_prune(run, settings->keep, err) && checkpoint_list(run, stdout, err);
+    file_unlock(lock);
+    return good;
 }
 
 static bool act(const char *action, const char *path, const checkpoint_settings *settings, error *err) {

@@ -15,6 +15,8 @@ static void print_help(const command *c, const option_table *tables, size_t n) {
 static bool take_own(int *argc, char **argv, bool *helped, const char **config, error *err) {
     int kept = 1;
     for (int i = 1; i < *argc; i++) {
+        bool is_config = !strcmp(argv[i], "--config") || !strncmp(argv[i], "--config=", 9);
+        if (is_config && *config) return error_set(err, ERROR_INPUT, "command line: --config stands there twice");
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
             *helped = true;
         else if (!strncmp(argv[i], "--config=", 9))

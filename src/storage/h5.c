@@ -8,10 +8,10 @@
 #include <hdf5.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #define NOTE_LIMIT (64 * 1024) // what an attribute holds in HDF5's default file format, its header included
+#define REASON_SIZE 1024       // an entry of the error stack, which quotes paths
 
 struct h5_file {
     hid_t id;
@@ -29,14 +29,14 @@ typedef struct {
 
 static herr_t copy_first_entry(unsigned n, const H5E_error2_t *entry, void *reason) {
     (void)n;
-    snprintf(reason, 256, "%s", entry->desc && entry->desc[0] ? entry->desc : "no reason given");
+    snprintf(reason, REASON_SIZE, "%s", entry->desc && entry->desc[0] ? entry->desc : "no reason given");
     return 1; // the first entry, nearest to the cause, is enough
 }
 
 // What was tried, and the innermost entry of HDF5's error stack. Where that entry quotes the operating system ("...,
 // errno = 28, error message = 'No space left on device', ..."), the quotation is all that is kept.
 static bool say_why(error *err, error_kind kind, const char *verb, const char *path, const char *name) {
-    char reason[256] = "no reason given";
+    char reason[REASON_SIZE] = "no reason given";
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, copy_first_entry, reason);
     static const char quotation[] = "error message = '";
     char *shown = reason, *quoted = strstr(reason, quotation);
@@ -48,23 +48,10 @@ static bool say_why(error *err, error_kind kind, const char *verb, const char *p
     return error_set(err, kind, "cannot %s %s%s%s: %s", verb, path, name ? ": " : "", name ? name : "", shown);
 }
 
-// HDF5 1.10 cannot let go of a file whose writes fail: its close fails too, and memory and descriptor stay, so that the
-// disk stays full after the file is removed. So its descriptor is made to lead to a file in memory: the little that
-// HDF5 still has to write succeeds, and it can close.
-static void lead_nowhere(h5_file *file) {
-    int *descriptor = NULL, nowhere = memfd_create("nowhere", MFD_CLOEXEC);
-    if (nowhere >= 0 && H5Fget_vfd_handle(file->id, H5P_DEFAULT, (void **)&descriptor) >= 0 && descriptor)
-        dup3(nowhere, *descriptor, O_CLOEXEC);
-    if (nowhere >= 0) close(nowhere);
-}
-
 // Of a dataset, or of the file where name is NULL. Returns false.
 static bool fail(error *err, h5_file *file, const char *verb, const char *name) {
     say_why(err, file->created ? ERROR_INTERNAL : ERROR_INPUT, verb, file->path, name);
-    if (file->created) {
-        file->broken = *err;
-        lead_nowhere(file);
-    }
+    if (file->created) file->broken = *err;
     return false;
 }
 
@@ -93,8 +80,8 @@ static const char *type_name(h5_type type) {
 // ---- open and close -----------------------------------------------------------------------------------------------
 
 // File locks are of no use to us (a file is complete before anyone looks for it), and some network file systems do not
-// have them. What HDF5 does when the program exits is of no use either, and crashes where a file could not be closed.
-// Both must be said before the library starts.
+// have them. What HDF5 1.10 does when the program exits is of no use either, and crashes where a file could not be
+// closed for want of space. Both must be said before the library starts.
 static void start(void) {
     setenv("HDF5_USE_FILE_LOCKING", "FALSE", 0);
     H5dont_atexit();

@@ -36,6 +36,9 @@ static void close_session(evaluator *v) {
 
 static bool load_split(dataset *d, evaluator *v, const char *split, error *err) {
     dataset_load(d, &v->s.task, v->settings->data_dir, split, v->s.tok, v->s.max_length, err);
+    if (err->kind == ERROR_NONE && d->longest > v->settings->micro_tokens)
+        error_set(err, ERROR_INPUT, "train.micro_tokens is %lld, but the longest example of %s has %lld tokens",
+                  (long long)v->settings->micro_tokens, split, (long long)d->longest);
     if (!comm_agree(comm_world(), err)) return false;
     if (d->dropped) log_warn("%s: %lld rows with a wrong number of fields dropped", split, (long long)d->dropped);
     if (d->replaced) log_warn("%s: %lld invalid UTF-8 sequences replaced", split, (long long)d->replaced);
@@ -77,12 +80,14 @@ static bool evaluate_split(evaluator *v, const char *split, json_t *results, err
     return ok;
 }
 
-// MNLI's dev split is two files; without the second there is a warning.
+// MNLI's dev split is two files; without the second there is a warning. The root looks, so that ranks do not differ.
 static bool second_split(const evaluator *v, const char *split) {
     char path[OPTION_STRING_SIZE * 2];
     error err = {0};
+    comm *world = v->s.topo.world;
     if (strcmp(split, "dev") || !*v->s.task.dev2_file) return false;
-    if (dataset_path(path, &v->s.task, v->settings->data_dir, "dev_mismatched", &err)) return true;
+    if (comm_rank(world) == 0) dataset_path(path, &v->s.task, v->settings->data_dir, "dev_mismatched", &err);
+    if (comm_agree(world, &err)) return true;
     log_warn("%s", err.text);
     return false;
 }
@@ -135,7 +140,8 @@ bool train_predict(const char *run, const evaluate_settings *settings, error *er
     bool both = ok && !strcmp(split, "test") && *t->test2_file && !*settings->out;
     if (ok) {
         int which = strstr(split, "mismatched") != NULL;
-        char *own = *t->submission[which] ? memory_string(t->submission[which]) : memory_format("%s.tsv", t->name);
+        bool wanted = !strncmp(split, "test", 4) && *t->submission[which]; // GLUE takes the test split only
+        char *own = wanted ? memory_string(t->submission[which]) : memory_format("%s-%s.tsv", t->name, split);
         ok = predict_split(&v, run, split, own, err);
         memory_free(own);
     }

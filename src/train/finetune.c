@@ -21,9 +21,19 @@ static void catch_signals(const comm *world) {
 
 // ---- evaluation in between
 
-static void evaluate(trainer *t) {
+static bool diverged(const trainer *t, const char *what, double value, error *err) {
+    return error_set(err, ERROR_INTERNAL, "step %lld: the %s is %g; lower train.lr or lengthen train.warmup",
+                     (long long)t->done, what, value);
+}
+
+static bool evaluate(trainer *t, error *err) {
     evaluation e;
     evaluation_run(&e, &t->s, &t->dev, "dev");
+    if (!isfinite(e.loss)) {
+        double loss = e.loss;
+        evaluation_destroy(&e);
+        return diverged(t, "dev loss", loss, err);
+    }
     double mean = metrics_mean(e.metrics);
     t->evaluated_at = t->done;
     json_decref(t->last);
@@ -41,6 +51,7 @@ static void evaluate(trainer *t) {
     run_write_metrics(&t->run, json_pack("{s:I, s:s, s:f, s:O}", "step", (json_int_t)t->done, "split", "dev", "loss",
                                          e.loss, "metrics", e.metrics));
     evaluation_destroy(&e);
+    return true;
 }
 
 // ---- the run
@@ -59,19 +70,21 @@ static bool loop(trainer *t, error *err) {
     while (t->done < t->steps && !stopped) {
         double before = time_now();
         step_report r = train_step(t, stop_requested);
-        if (!isfinite(r.loss) || !isfinite(r.norm))
-            return error_set(
-                err, ERROR_INTERNAL,
-                "step %lld: the loss is %g and the gradient's norm %g; lower train.lr or lengthen train.warmup",
-                (long long)t->done, r.loss, r.norm);
+        if (!isfinite(r.loss)) return diverged(t, "loss", r.loss, err);
+        if (!isfinite(r.norm)) return diverged(t, "gradient's norm", r.norm, err);
         double seconds = time_now() - before;
         t->train_seconds += seconds;
         log_step(t, &r, seconds);
         stopped = r.stop;
         bool evaluation_due = t->done % t->eval_every == 0 || t->done == t->steps;
-        if (evaluation_due && !stopped) evaluate(t);
+        if (evaluation_due && stopped) keep_save(t); // who asked to stop may not wait for the evaluation
+        if (evaluation_due && !evaluate(t, err)) return false;
         bool due = settings->run.checkpoint_every && t->done % settings->run.checkpoint_every == 0;
         if (evaluation_due || due || stopped) saved = keep_save(t);
+    }
+    if (!stopped && !t->last) { // gone on with after its last step, but not evaluated then
+        if (!evaluate(t, err)) return false;
+        saved = keep_save(t);
     }
     if (!saved) // the weights end with this process
         return error_set(
@@ -103,6 +116,15 @@ static bool write_results(trainer *t, error *err) {
     log_info("best: step %lld, dev %s; results in %s/results.json", (long long)t->best_step, text, t->run.path);
     memory_free(text);
     return true;
+}
+
+// A job that is started once more after its end.
+static bool is_complete(const trainer *t) {
+    char *path = memory_format("%s/results.json", t->run.path);
+    double there = t->run.root && t->done >= t->steps && file_exists(path);
+    memory_free(path);
+    comm_sum_doubles(t->s.topo.world, &there, 1);
+    return there > 0;
 }
 
 static bool load_data(trainer *t, error *err) {
@@ -140,7 +162,7 @@ static bool prepare(trainer *t, error *err) {
     t->packed = micro_batch_create(tokens, sequences);
     session_log_placement(&t->s);
     parameter_initialise(&t->s.model.table, s->train.seed, t->s.config.initializer_range);
-    return !*s->model.init || keep_start_from(t, err);
+    return true;
 }
 
 static bool open_run(trainer *t, bool *resuming, error *err) {
@@ -174,8 +196,14 @@ bool train_finetune(const finetune_settings *settings, error *err) {
     trainer t = {.settings = settings, .run.lock = -1};
     catch_signals(comm_world());
     bool resuming = false;
-    bool ok = prepare(&t, err) && open_run(&t, &resuming, err) && (!resuming || keep_resume(&t, err));
-    if (ok) {
+    bool ok = prepare(&t, err) && open_run(&t, &resuming, err);
+    if (ok && resuming)
+        ok = keep_resume(&t, err);
+    else if (ok && *settings->model.init)
+        ok = keep_start_from(&t, err);
+    if (ok && resuming && is_complete(&t))
+        log_info("%s is complete: step %lld of %lld", t.run.path, (long long)t.done, (long long)t.steps);
+    else if (ok) {
         progress_start(&t.progress, t.s.topo.world, settings->run.log_every, t.done, t.steps);
         ok = loop(&t, err) && write_results(&t, err);
     }

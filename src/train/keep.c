@@ -59,13 +59,45 @@ static bool same_number(const json_t *state, const char *key, int64_t ours, cons
                      option_name, (long long)theirs, (long long)ours);
 }
 
+static bool begun_with_another(const char *what, error *err) {
+    return error_set(err, ERROR_INPUT,
+                     "the run was begun with another %s; go on with the same, or begin anew in another --run.out",
+                     what);
+}
+
+static bool same_model(const trainer *t, const checkpoint *k, error *err) {
+    size_t size;
+    model_config config;
+    char *text = checkpoint_read_file(k, "config.json", &size, err);
+    json_t *theirs = text ? json_parse(text, size, "config.json", err) : NULL;
+    bool ok = theirs && model_config_from_json(&config, theirs, "auto", "config.json", err);
+    if (ok) {
+        json_t *a = model_config_to_json(&config), *b = model_config_to_json(&t->s.config);
+        if (!json_equal(a, b)) ok = begun_with_another("model.config or model.design", err);
+        json_decref(a);
+        json_decref(b);
+    }
+    json_decref(theirs);
+    memory_free(text);
+    return ok;
+}
+
+static bool same_vocabulary(const trainer *t, const checkpoint *k, error *err) {
+    size_t size, ours_size;
+    const char *ours = tokenizer_text(t->s.tok, &ours_size);
+    char *text = checkpoint_read_file(k, "vocab.txt", &size, err);
+    bool ok = text && ((size == ours_size && !memcmp(text, ours, size)) || begun_with_another("data.vocab", err));
+    memory_free(text);
+    return ok;
+}
+
 static bool restore_state(trainer *t, const checkpoint *k, error *err) {
     int64_t steps;
     if (!same_number(k->state, "batch", t->settings->train.batch, "train.batch", err) ||
         !same_number(k->state, "examples", t->train.n, "training examples", err) ||
         !same_number(k->state, "seed", (int64_t)t->settings->train.seed, "train.seed", err) ||
-        !same_number(k->state, "max_length", t->s.max_length, "data.max_length", err) ||
-        !json_get_int(k->state, "steps", &steps, NULL, "state", err) ||
+        !same_number(k->state, "max_length", t->s.max_length, "data.max_length", err) || !same_model(t, k, err) ||
+        !same_vocabulary(t, k, err) || !json_get_int(k->state, "steps", &steps, NULL, "state", err) ||
         !json_get_int(k->state, "best_step", &t->best_step, NULL, "state", err))
         return false;
     if (steps != t->steps)

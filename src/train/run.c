@@ -32,7 +32,8 @@ static bool open_metrics(run *r, const char *mode, error *err) {
 bool run_open(run *r, comm *world, const char *path, bool resume, const option_table *tables, size_t n, error *err) {
     *r = (run){.root = comm_rank(world) == 0, .lock = -1};
     snprintf(r->path, sizeof r->path, "%s", path);
-    if (r->root && open_on_root(r, resume, tables, n, err)) open_metrics(r, resume ? "a" : "w", err);
+    if (r->root && open_on_root(r, resume, tables, n, err))
+        open_metrics(r, checkpoint_exists(r->path) ? "a" : "w", err);
     return comm_agree(world, err);
 }
 

@@ -15,6 +15,13 @@ static bool check_length(const session *s, error *err) {
                      (long long)s->max_length, (long long)s->config.positions);
 }
 
+// Tokens of a second text have type 1.
+static bool check_types(const session *s, error *err) {
+    if (s->config.types > 1 || !(s->task.train.text[1] || s->task.dev.text[1] || s->task.test.text[1])) return true;
+    return error_set(err, ERROR_INPUT, "task %s has pairs of texts, but the model's type_vocab_size is 1; it takes 2",
+                     s->task.name);
+}
+
 static bool need(const char *value, const char *name, const char *what, error *err) {
     if (*value) return true;
     return error_set(err, ERROR_INPUT, "%s is not set: it names %s", name, what);
@@ -32,7 +39,7 @@ bool session_read_settings(session *s, const finetune_settings *settings, error 
         return false;
     if (!model_config_read(&s->config, config, settings->model.design, err)) return false;
     s->tok = tokenizer_load(vocab, settings->data.lower_case, err);
-    return s->tok && check_vocabulary(s, vocab, config, err) && check_length(s, err);
+    return s->tok && check_vocabulary(s, vocab, config, err) && check_length(s, err) && check_types(s, err);
 }
 
 static bool read_config(session *s, const checkpoint *k, error *err) {
@@ -59,7 +66,7 @@ bool session_read_checkpoint(session *s, const checkpoint *k, error *err) {
     *s = (session){0};
     bool ok = task_from_json(&s->task, json_object_get(k->state, "task"), err) &&
               json_get_int(k->state, "max_length", &s->max_length, NULL, "state", err) && read_config(s, k, err) &&
-              read_vocabulary(s, k, err) && check_length(s, err);
+              read_vocabulary(s, k, err) && check_length(s, err) && check_types(s, err);
     return ok || error_prefix(err, "%s", k->path);
 }
 

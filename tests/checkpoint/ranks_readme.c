@@ -1,5 +1,5 @@
 // checkpoints/README.md is right: its reader in Python gets every bit, and xxhsum agrees with our checksums.
-// ranks: 1 2 3
+// ranks: 2
 
 #include "tables.h"
 
@@ -39,15 +39,15 @@ static bool check_part(const char *folder, size_t tensor, int part, int version)
     return there;
 }
 
+// A matrix of two pieces in all its parts, and a vector.
 static void the_reader_in_python(void **state) {
     (void)state;
     char *run = shared_folder(world), *folder = memory_format("%s/step-00000001", run);
+    must(table_save(world, run, 1, 5, LAYOUT_COLUMNS, &err), &err);
     bool there = true;
-    for (int layout = 0; layout < LAYOUTS; layout += 3) { // whole, and mixed: columns, rows, whole
-        must(table_save(world, run, 1, layout, layout, &err), &err);
-        for (size_t i = 0; root() && there && i < TABLE_TENSORS; i += 3)
-            for (int part = 0; there && part < PARTS; part++) there = check_part(folder, i, part, layout);
-        comm_barrier(world);
+    if (root()) {
+        for (int part = 0; there && part < PARTS; part++) there = check_part(folder, 0, part, 5);
+        there = there && check_part(folder, 3, PART_PARAMETERS, 5);
     }
     memory_free(folder);
     remove_shared_folder(world, run);

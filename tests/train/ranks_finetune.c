@@ -1,0 +1,270 @@
+// A run of the driver, begun, stopped and gone on with: what its folder says afterwards, and what is refused.
+// ranks: 1 2
+
+// A check that fails on one rank ends all (REQUIRE), so that the others do not wait for it.
+#include "../support.h"
+
+#include "storage/storage.h"
+#include "train/train.h"
+
+#include <signal.h>
+
+static comm *world;
+static char *folder; // holds task, texts, vocabulary and models; the same on every rank
+
+// ---- a toy task ----------------------------------------------------------------------------------------------------
+
+enum { WORDS = 12, SPECIAL = 5, EXAMPLES = 24 };
+
+static void write_text(const char *name, const char *text) {
+    error err = {0};
+    char *path = memory_format("%s/%s", folder, name);
+    if (!file_write_atomic(path, text, strlen(text), &err)) FATAL("%s", err.text);
+    memory_free(path);
+}
+
+// Pairs of words; the label says whether the first comes before the second.
+static void write_examples(const char *name) {
+    char text[EXAMPLES * 32] = "";
+    for (int i = 0; i < EXAMPLES; i++) {
+        int a = i * 5 % WORDS, b = i * 7 % WORDS;
+        sprintf(text + strlen(text), "w%c w%c\tw%c\t%d\n", 'a' + a, 'a' + b, 'a' + b, a < b);
+    }
+    write_text(name, text);
+}
+
+static void write_config(const char *name, int types) {
+    char *text = memory_format("{\"vocab_size\": %d, \"hidden_size\": 16, \"num_hidden_layers\": 1, "
+                               "\"num_attention_heads\": 2, \"intermediate_size\": 32, "
+                               "\"max_position_embeddings\": 16, \"type_vocab_size\": %d}",
+                               SPECIAL + WORDS, types);
+    write_text(name, text);
+    memory_free(text);
+}
+
+static void write_vocabulary(const char *name, bool backwards) {
+    char text[512] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n";
+    for (int i = 0; i < WORDS; i++) sprintf(text + strlen(text), "w%c\n", 'a' + (backwards ? WORDS - 1 - i : i));
+    write_text(name, text);
+}
+
+static void write_toy(void) {
+    write_text("toy.ini", "[task]\nmetric = accuracy\nlabel = 0\nlabel = 1\n[columns]\ntext = 1, 2\nlabel = 3\n");
+    write_examples("train.tsv");
+    write_examples("dev.tsv");
+    write_config("model.json", 2);
+    write_config("one-type.json", 1);
+    write_vocabulary("vocab.txt", false);
+    write_vocabulary("backwards.txt", true);
+}
+
+static char *in_folder(const char *name) { return memory_format("%s/%s", folder, name); }
+
+static void set_path(char *out, const char *name) { snprintf(out, OPTION_STRING_SIZE, "%s/%s", folder, name); }
+
+static finetune_settings settings_of(const char *run, int64_t steps) {
+    finetune_settings s = {0};
+    option_table tables[FINETUNE_TABLES];
+    finetune_tables(tables, &s);
+    option_set_defaults(tables, FINETUNE_TABLES);
+    set_path(s.data.task, "toy.ini");
+    snprintf(s.data.dir, sizeof s.data.dir, "%s", folder);
+    set_path(s.data.vocab, "vocab.txt");
+    s.data.max_length = 16;
+    set_path(s.model.config, "model.json");
+    set_path(s.run.out, run);
+    s.train.batch = 4;
+    s.train.max_steps = steps;
+    s.train.eval_every = 2;
+    return s;
+}
+
+static void must_run(const finetune_settings *s) {
+    error err = {0};
+    if (!train_finetune(s, &err)) FATAL("%s", err.text);
+}
+
+static finetune_settings resumed(finetune_settings s) {
+    snprintf(s.run.resume, sizeof s.run.resume, "auto");
+    return s;
+}
+
+// Fails with this kind of error, and with words that name the culprit.
+static void must_fail(const finetune_settings *s, error_kind kind, const char *words) {
+    error err = {0};
+    if (train_finetune(s, &err)) FATAL("it went on, where %s should have been refused", words);
+    if (err.kind != kind || !strstr(err.text, words)) FATAL("%d: %s", (int)err.kind, err.text);
+}
+
+// ---- what a run folder says ----------------------------------------------------------------------------------------
+
+static json_t *results_of(const char *run) {
+    error err = {0};
+    char *name = memory_format("%s/results.json", run), *path = in_folder(name);
+    json_t *results = json_read(path, &err);
+    if (!results) FATAL("%s", err.text);
+    memory_free(path);
+    memory_free(name);
+    return results;
+}
+
+// How often metrics.jsonl tells a training step, or an evaluation at it.
+static int times_told(const char *run, int64_t step, bool evaluation) {
+    error err = {0};
+    char *name = memory_format("%s/metrics.jsonl", run), *path = in_folder(name);
+    size_t size, at = 0, length;
+    char *text = text_read(path, &size, &err);
+    if (!text) FATAL("%s", err.text);
+    const char *line;
+    int times = 0;
+    while (text_next_line(text, size, &at, &line, &length)) {
+        json_t *told = json_parse(line, length, path, &err);
+        if (!told) FATAL("%s", err.text);
+        bool is_evaluation = json_object_get(told, "split");
+        times += json_integer_value(json_object_get(told, "step")) == step && is_evaluation == evaluation;
+        json_decref(told);
+    }
+    memory_free(text);
+    memory_free(path);
+    memory_free(name);
+    return times;
+}
+
+static void check_whole(const char *run, int64_t steps) {
+    comm_barrier(world); // the root writes, all look
+    json_t *results = results_of(run), *last = json_object_get(results, "last");
+    REQUIRE(json_is_object(json_object_get(results, "metrics")));
+    REQUIRE(json_integer_value(json_object_get(results, "step")) > 0);
+    REQUIRE(json_is_object(json_object_get(last, "metrics")));
+    REQUIRE(json_integer_value(json_object_get(last, "step")) == steps);
+    json_decref(results);
+    for (int64_t s = 1; s <= steps; s++) {
+        REQUIRE(times_told(run, s, false) == 1);
+        REQUIRE(times_told(run, s, true) == (s % 2 == 0 || s == steps));
+    }
+}
+
+// ---- tests ---------------------------------------------------------------------------------------------------------
+
+static void test_run(void **state) {
+    (void)state;
+    finetune_settings s = settings_of("whole", 5);
+    must_run(&s);
+    check_whole("whole", 5);
+    must_fail(&s, ERROR_INPUT, "holds a run already");
+}
+
+static void test_more_steps(void **state) {
+    (void)state;
+    finetune_settings s = settings_of("more", 4);
+    must_run(&s);
+    s.train.max_steps = 8;
+    s = resumed(s);
+    must_run(&s);
+    check_whole("more", 8);
+}
+
+// A job that is started once more after its end leaves what it has found.
+static void test_resume_when_done(void **state) {
+    (void)state;
+    finetune_settings s = settings_of("done", 4);
+    must_run(&s);
+    s = resumed(s);
+    must_run(&s);
+    check_whole("done", 4);
+}
+
+// A run that ended before its first checkpoint has told steps that are now told anew.
+static void test_resume_before_first_checkpoint(void **state) {
+    (void)state;
+    error err = {0};
+    char *run = in_folder("early"), *metrics = in_folder("early/metrics.jsonl");
+    const char *line = "{\"step\":1,\"loss\":0.7}\n";
+    if (comm_rank(world) == 0)
+        REQUIRE(file_make_folders(run, &err) && file_write_atomic(metrics, line, strlen(line), &err));
+    comm_barrier(world);
+    finetune_settings s = resumed(settings_of("early", 4));
+    must_run(&s);
+    check_whole("early", 4);
+    memory_free(run);
+    memory_free(metrics);
+}
+
+// Another model, or words with other numbers, cannot go on where this one was.
+static void test_resume_as_another(void **state) {
+    (void)state;
+    finetune_settings s = settings_of("other", 2), changed;
+    snprintf(s.model.design, sizeof s.model.design, "saf");
+    must_run(&s);
+    s.train.max_steps = 4;
+    changed = resumed(s);
+    snprintf(changed.model.design, sizeof changed.model.design, "paf");
+    must_fail(&changed, ERROR_INPUT, "design");
+    changed = resumed(s);
+    set_path(changed.data.vocab, "backwards.txt");
+    must_fail(&changed, ERROR_INPUT, "vocab");
+    changed = resumed(s);
+    changed.train.batch = 8;
+    must_fail(&changed, ERROR_INPUT, "train.batch 4, now it is 8");
+}
+
+// Pairs need two rows of token types; a model with one would read beyond its table.
+static void test_pairs_need_two_types(void **state) {
+    (void)state;
+    finetune_settings s = settings_of("types", 2);
+    set_path(s.model.config, "one-type.json");
+    must_fail(&s, ERROR_INPUT, "type_vocab_size");
+}
+
+// A model that has lost its numbers is told so, wherever that shows first: here the first update is far too long, and
+// the evaluation behind it meets what is no number.
+static void test_divergence(void **state) {
+    (void)state;
+    finetune_settings s = settings_of("diverging", 4);
+    s.train.eval_every = 1;
+    s.optim.lr = 1e25;
+    must_fail(&s, ERROR_INTERNAL, "lower train.lr");
+}
+
+// The last step is evaluated, though one was asked to stop just then; and so it is where an evaluation was due before.
+static void test_stop(void **state) {
+    (void)state;
+    finetune_settings s = settings_of("stopped", 2);
+    must_run(&s); // has set the handler, which from here on has heard of the signal
+    raise(SIGUSR1);
+    s = settings_of("stopped-at-end", 1);
+    must_run(&s);
+    check_whole("stopped-at-end", 1);
+    s = settings_of("stopped-between", 6);
+    for (int i = 0; i < 6; i++) {
+        must_run(&s); // one step
+        s = resumed(s);
+    }
+    check_whole("stopped-between", 6);
+}
+
+int main(int argc, char **argv) {
+    comm_start(&argc, &argv);
+    log_set_level(LOG_QUIET);
+    world = comm_world();
+    bool root = comm_rank(world) == 0;
+    char *own = root ? test_folder() : NULL;
+    folder = comm_broadcast_text(world, own, 0);
+    if (root) write_toy();
+    comm_barrier(world);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_run),
+        cmocka_unit_test(test_more_steps),
+        cmocka_unit_test(test_resume_when_done),
+        cmocka_unit_test(test_resume_before_first_checkpoint),
+        cmocka_unit_test(test_resume_as_another),
+        cmocka_unit_test(test_pairs_need_two_types),
+        cmocka_unit_test(test_divergence),
+        cmocka_unit_test(test_stop), // last: the signal is remembered
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    memory_free(own);
+    memory_free(folder);
+    comm_finish();
+    return failed;
+}
