@@ -70,16 +70,7 @@ static bool open_variant(bench *b, variant *v, error *err) {
     model_config config = b->config;
     config.design = v->design;
     topology_create_partial(&v->topo, v->team ? b->attention : 0, v->team ? b->ffn : 0);
-    double attention = model_attention_work(&config, (double)s->length), ffn = model_ffn_work(&config);
-    const placement_request wanted = {.attention = v->topo.attention,
-                                      .ffn = v->topo.ffn,
-                                      .groups = v->design == DESIGN_PAF,
-                                      .balance = v->balance,
-                                      .heads = config.heads,
-                                      .neurons = config.intermediate,
-                                      .vocabulary = config.vocabulary,
-                                      .head_work = attention / (double)config.heads,
-                                      .neuron_work = ffn / (double)config.intermediate};
+    const placement_request wanted = model_placement_request(&config, &v->topo, v->balance, (double)s->length);
     if (!placement_create(&v->place, &wanted, err)) return false;
     if (!in_team(v)) return true;
     const model_request request = {.classes = 1,

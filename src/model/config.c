@@ -133,6 +133,21 @@ double model_attention_work(const model_config *c, double sequence_length) {
 
 double model_ffn_work(const model_config *c) { return 4 * (double)c->hidden * (double)c->intermediate; }
 
+placement_request model_placement_request(const model_config *c, const topology *t, bool balance,
+                                          double sequence_length) {
+    return (placement_request){
+        .attention = t->attention,
+        .ffn = t->ffn,
+        .groups = c->design == DESIGN_PAF,
+        .balance = balance,
+        .heads = c->heads,
+        .neurons = c->intermediate,
+        .vocabulary = c->vocabulary,
+        .head_work = model_attention_work(c, sequence_length) / (double)c->heads,
+        .neuron_work = model_ffn_work(c) / (double)c->intermediate,
+    };
+}
+
 double model_step_work(const model_config *c, double tokens, double sequence_length, double sequences) {
     double h = (double)c->hidden;
     double layer = model_attention_work(c, sequence_length) + model_ffn_work(c);

@@ -49,6 +49,9 @@ const char *model_design_name(model_design design);
 // mean of S.
 double model_attention_work(const model_config *config, double sequence_length);
 double model_ffn_work(const model_config *config);
+// What there is to share out over the ranks of a team, and what each piece costs.
+placement_request model_placement_request(const model_config *config, const topology *t, bool balance,
+                                          double sequence_length);
 // FLOP of a whole training step (three forward passes' worth) for packed sequences, recomputation not counted: the
 // layers for `tokens` tokens of mean-square length S, the pooler for `sequences`.
 double model_step_work(const model_config *config, double tokens, double sequence_length, double sequences);

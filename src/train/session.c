@@ -88,17 +88,7 @@ static bool build(session *s, const parallel_settings *parallel, const dataset *
     double length = typical_length(d);
     double attention = model_attention_work(&s->config, length), ffn = model_ffn_work(&s->config);
     if (!topology_create(&s->topo, parallel, attention, ffn, s->config.heads, err)) return false;
-    const placement_request wanted = {
-        .attention = s->topo.attention,
-        .ffn = s->topo.ffn,
-        .groups = s->config.design == DESIGN_PAF,
-        .balance = parallel->balance,
-        .heads = s->config.heads,
-        .neurons = s->config.intermediate,
-        .vocabulary = s->config.vocabulary,
-        .head_work = attention / (double)s->config.heads,
-        .neuron_work = ffn / (double)s->config.intermediate,
-    };
+    const placement_request wanted = model_placement_request(&s->config, &s->topo, parallel->balance, length);
     return placement_create(&s->place, &wanted, err) &&
            model_create(&s->model, &s->config, request, &s->topo, &s->place, err);
 }

@@ -97,15 +97,7 @@ static void open_fixture(fixture *f, variant v) {
     parallel_settings settings = {.team = "auto", .replicas = 1, .stages = 1};
     double attention = model_attention_work(&config, 12), ffn = model_ffn_work(&config);
     must(topology_create(&f->topo, &settings, attention, ffn, config.heads, &err), &err);
-    placement_request q = {.attention = f->topo.attention,
-                           .ffn = f->topo.ffn,
-                           .groups = v.design == DESIGN_PAF,
-                           .balance = v.balance,
-                           .heads = config.heads,
-                           .neurons = config.intermediate,
-                           .vocabulary = config.vocabulary,
-                           .head_work = attention / (double)config.heads,
-                           .neuron_work = ffn / (double)config.intermediate};
+    placement_request q = model_placement_request(&config, &f->topo, v.balance, 12);
     must(placement_create(&f->place, &q, &err), &err);
     model_request request = {.classes = v.regression ? 1 : 3,
                              .max_tokens = SEQUENCES * f->data.longest,
