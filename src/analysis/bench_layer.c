@@ -44,7 +44,7 @@ typedef struct {
     int attention, ffn;
     micro_batch batch;
     double work;    // FLOP of a forward and a backward pass
-    double peak[2]; // GFLOP/s of one core while the others sleep, and of the team's cores together
+    double peak[2]; // GFLOP/s of one rank while the others sleep, and of the team together
     variant variants[VARIANTS];
 } bench;
 
@@ -165,9 +165,9 @@ static bool report(bench *b, error *err) {
     sort_times(b);
     printf("%s: %lld layers, %lld tokens in sequences of %lld, forward and backward, dropout on, %lld rounds\n",
            s->config, (long long)s->layers, (long long)s->tokens, (long long)s->length, (long long)s->repeats);
-    printf("FMA peak: %.0f GFLOP/s on one core, %.0f on the %d of team %s, measured in this run; bound of pure groups "
-           "%.2f\n\n",
-           b->peak[0], b->peak[1], b->attention + b->ffn, team, bound_off(b));
+    printf("FMA peak, measured in this run: %.0f GFLOP/s on one rank", b->peak[0]);
+    if (b->ffn) printf(", %.0f on team %s; bound of pure groups %.2f", b->peak[1], team, bound_off(b));
+    printf("\n\n");
     printf("%-18s %8s %20s %9s %9s %9s %6s %5s %5s %5s\n", "", "ms", "quartiles", "speed-up", "GFLOP/s", "of peak",
            "attn", "ffn", "exch", "idle");
     json_t *rows = json_array();

@@ -1,21 +1,37 @@
 #include "optim/optim.h"
+#include "tensor/threads.h"
 
 #include <math.h>
-#include <omp.h>
 
-#define THREAD_ELEMENTS (1 << 16) // fewer are not worth waking threads for
+// Floats that a thread takes at a time, and blocks of them whose sums wait to be added in their order.
+enum { BLOCK = 4096, SUMS = 256 };
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static double block_square_sum(const float *g, int64_t n) {
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < n; j++) sum += (double)g[j] * (double)g[j];
+    return sum;
+}
+
+static double square_sum(const float *g, int64_t n) {
+    double sum = 0, sums[SUMS];
+    for (int64_t first = 0; first < n; first += SUMS * BLOCK) {
+        int64_t count = smaller(n - first, SUMS * BLOCK);
+#pragma omp parallel for if (worth_threads(count))
+        for (int64_t at = 0; at < count; at += BLOCK)
+            sums[at / BLOCK] = block_square_sum(g + first + at, smaller(BLOCK, count - at));
+        for (int64_t at = 0; at < count; at += BLOCK) sum += sums[at / BLOCK];
+    }
+    return sum;
+}
 
 double optim_gradient_norm(const parameter_table *table, comm *team) {
     double sum = 0;
     for (size_t i = 0; i < table->n; i++) {
         const parameter *p = &table->rows[i];
-        if (!p->writer) continue;
-        int64_t n = parameter_count(p);
-        const float *g = p->gradient;
-        double part = 0;
-#pragma omp simd reduction(+ : part)
-        for (int64_t j = 0; j < n; j++) part += (double)g[j] * (double)g[j];
-        sum += part;
+        if (p->writer) sum += square_sum(p->gradient, parameter_count(p));
     }
     comm_sum_doubles(team, &sum, 1);
     return sqrt(sum);
@@ -26,22 +42,37 @@ double optim_clip_factor(double norm, double clip) {
     return clip > 0 && factor < 1 ? factor : 1;
 }
 
+// What an update multiplies with.
+typedef struct {
+    float factor, keep, beta1, rest1, beta2, rest2, rate, root, epsilon;
+} update_rule;
+
+static void update_block(float *restrict value, float *restrict m, float *restrict v, const float *restrict gradient,
+                         int64_t n, update_rule u) {
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++) {
+        float g = gradient[j] * u.factor;
+        m[j] = u.beta1 * m[j] + u.rest1 * g;
+        v[j] = u.beta2 * v[j] + u.rest2 * g * g;
+        value[j] = u.keep * value[j] - u.rate * m[j] / (sqrtf(v[j]) * u.root + u.epsilon);
+    }
+}
+
 static void update_row(parameter *p, double lr, const optim_settings *s, double correction1, double correction2,
                        double factor) {
-    float *restrict value = p->value, *restrict m = p->moment1, *restrict v = p->moment2;
-    const float *restrict gradient = p->gradient;
-    float keep = (float)(1 - lr * (p->decay ? s->weight_decay : 0)), f = (float)factor;
-    float beta1 = (float)s->beta1, beta2 = (float)s->beta2, epsilon = (float)s->epsilon;
-    float rest1 = (float)(1 - s->beta1), rest2 = (float)(1 - s->beta2);
-    float rate = (float)(lr / correction1), root = (float)(1 / sqrt(correction2));
+    const update_rule u = {.factor = (float)factor,
+                           .keep = (float)(1 - lr * (p->decay ? s->weight_decay : 0)),
+                           .beta1 = (float)s->beta1,
+                           .rest1 = (float)(1 - s->beta1),
+                           .beta2 = (float)s->beta2,
+                           .rest2 = (float)(1 - s->beta2),
+                           .rate = (float)(lr / correction1),
+                           .root = (float)(1 / sqrt(correction2)),
+                           .epsilon = (float)s->epsilon};
     int64_t n = parameter_count(p);
-#pragma omp parallel for simd if (n >= THREAD_ELEMENTS && omp_get_max_threads() > 1)
-    for (int64_t j = 0; j < n; j++) {
-        float g = gradient[j] * f;
-        m[j] = beta1 * m[j] + rest1 * g;
-        v[j] = beta2 * v[j] + rest2 * g * g;
-        value[j] = keep * value[j] - rate * m[j] / (sqrtf(v[j]) * root + epsilon);
-    }
+#pragma omp parallel for if (worth_threads(n))
+    for (int64_t at = 0; at < n; at += BLOCK)
+        update_block(p->value + at, p->moment1 + at, p->moment2 + at, p->gradient + at, smaller(BLOCK, n - at), u);
 }
 
 void optim_adamw(parameter_table *table, const optim_settings *settings, double lr, int64_t update, double factor) {

@@ -1,5 +1,6 @@
 // GELU and tanh. The vector erf and exp that they stand on are in vector_math.h.
 #include "tensor/tensor.h"
+#include "tensor/threads.h"
 #include "tensor/vector_math.h"
 
 static inline float normal_distribution(float x) { return 0.5f + 0.5f * vector_erf(x * 0.707106781f); } // Phi
@@ -21,13 +22,11 @@ void bias_gelu_forward(float *act, float *pre, const float *u, const float *bias
 
 // gelu'(x) = Phi(x) + x phi(x)
 void bias_gelu_backward(float *du, float *dbias, const float *dact, const float *pre, int64_t tokens, int64_t n) {
-    int64_t strip = strip_columns(n);
-#pragma omp parallel for if (worth_threads(tokens * n))
-    for (int64_t from = 0; from < n; from += strip) {
-        int64_t width = smaller(strip, n - from);
+#pragma omp parallel for collapse(2) ordered schedule(static, 1) if (worth_threads(tokens * n))
+    for (int64_t from = 0; from < n; from += STRIP) {
         for (int64_t first = 0; first < tokens; first += ROW_BLOCK) {
             float sum[STRIP] = {0};
-            int64_t last = smaller(first + ROW_BLOCK, tokens);
+            int64_t width = smaller(STRIP, n - from), last = smaller(first + ROW_BLOCK, tokens);
             for (int64_t t = first; t < last; t++) {
                 float *du_row = du + t * n + from;
                 const float *dact_row = dact + t * n + from, *pre_row = pre + t * n + from;
@@ -39,6 +38,7 @@ void bias_gelu_backward(float *du, float *dbias, const float *dact, const float 
                     sum[c] += d;
                 }
             }
+#pragma omp ordered
             row_add(dbias + from, sum, width);
         }
     }

@@ -2,6 +2,7 @@
 // into the second-level cache, and nothing that grows with the square of a sequence's length is kept.
 #include "tensor/dropout.h"
 #include "tensor/small_product.h"
+#include "tensor/threads.h"
 #include "tensor/vector_math.h"
 
 #include <string.h>
@@ -35,7 +36,7 @@ static int64_t padded_stride(int64_t length) {
 //
 //     | scores [block, stride] | gradients [block, stride] | spare [head_size, stride] | bits [block, width], 16 each |
 //
-// with block = min(length, QUERY_BLOCK); spare is the transpose of short keys or values.
+// with block = min(length, QUERY_BLOCK); spare is the transpose of short keys or values. Each thread has its own.
 typedef struct {
     float *scores, *gradients, *spare;
     uint16_t *bits;
@@ -49,8 +50,7 @@ static workspace workspace_create(float *scratch, int64_t length) {
 
 static int64_t workspace_size(int64_t longest) {
     int64_t block = smaller(longest, QUERY_BLOCK) * padded_stride(longest);
-    int64_t floats = 2 * block + SHORT_HEAD_SIZE * SHORT_SEQUENCE + block / 2;
-    return (floats + SMALL_WIDTH - 1) / SMALL_WIDTH * SMALL_WIDTH; // threads share no cache line
+    return 2 * block + SHORT_HEAD_SIZE * SHORT_SEQUENCE + padded_width(block / 2); // threads share no cache line
 }
 
 int64_t attention_scratch_size(int64_t longest) { return omp_get_max_threads() * workspace_size(longest); }
@@ -173,39 +173,50 @@ static void pair_backward(float *dq, float *dk, float *dv, const float *dout, co
     }
 }
 
-// Pairs are independent: threads share them. Inside, a library product sees that it is in a parallel region and takes
-// one thread.
+// Threads share the pairs. A library's product inside gets one thread, also where one thread does all pairs, so that
+// its bits do not depend on the number of threads.
 //
-// Head by head: queries, keys and values are read as one stream. (Backward, which touches more of the rows [T, heads *
-// head_size], goes sequence by sequence.)
+// Head by head: queries, keys and values are read as one stream. Heads are equally long, and neighbouring pairs write
+// to neighbouring places of lse, so that a thread begins with a long row of pairs.
 void attention_forward(float *out, float *lse, const float *qkv, const int32_t *starts, int64_t n,
                        const int64_t *numbers, int64_t heads, int64_t first_head, int64_t head_size, dropout drop,
                        float *scratch) {
-    int64_t tokens = starts[n], ldo = heads * head_size, own = workspace_size(longest_of(starts, n));
-#pragma omp parallel for collapse(2) schedule(guided) if (worth_threads(tokens * ldo))
-    for (int64_t h = 0; h < heads; h++) {
-        for (int64_t i = 0; i < n; i++) {
-            int64_t start = starts[i];
-            pair p = pair_create(start, starts[i + 1], h, qkv, tokens, numbers, heads, first_head, head_size);
-            pair_forward(out + start * ldo + h * head_size, ldo, lse + h * tokens + start, &p, drop,
-                         scratch + omp_get_thread_num() * own);
+    int64_t tokens = starts[n], ldo = heads * head_size, size = workspace_size(longest_of(starts, n));
+#pragma omp parallel if (worth_threads(3 * tokens * ldo))
+    {
+        omp_set_num_threads(1);
+        float *own = scratch + omp_get_thread_num() * size;
+#pragma omp for collapse(2) schedule(guided)
+        for (int64_t h = 0; h < heads; h++) {
+            for (int64_t i = 0; i < n; i++) {
+                int64_t start = starts[i];
+                pair p = pair_create(start, starts[i + 1], h, qkv, tokens, numbers, heads, first_head, head_size);
+                pair_forward(out + start * ldo + h * head_size, ldo, lse + h * tokens + start, &p, drop, own);
+            }
         }
     }
 }
 
+// Sequence by sequence: more of the rows [T, heads * head_size] are touched than forward. Sequences are not equally
+// long, so that threads take one pair at a time.
 void attention_backward(float *dqkv, const float *dout, const float *qkv, const float *out, const float *lse,
                         const int32_t *starts, int64_t n, const int64_t *numbers, int64_t heads, int64_t first_head,
                         int64_t head_size, dropout drop, float *scratch) {
     int64_t tokens = starts[n], ldo = heads * head_size, plane = heads * tokens * head_size;
-    int64_t own = workspace_size(longest_of(starts, n));
-#pragma omp parallel for collapse(2) schedule(guided) if (worth_threads(tokens * ldo))
-    for (int64_t i = 0; i < n; i++) {
-        for (int64_t h = 0; h < heads; h++) {
-            int64_t start = starts[i], in_rows = start * ldo + h * head_size;
-            pair p = pair_create(start, starts[i + 1], h, qkv, tokens, numbers, heads, first_head, head_size);
-            float *dq = dqkv + (h * tokens + start) * head_size;
-            pair_backward(dq, dq + plane, dq + 2 * plane, dout + in_rows, out + in_rows, ldo, lse + h * tokens + start,
-                          &p, drop, scratch + omp_get_thread_num() * own);
+    int64_t size = workspace_size(longest_of(starts, n));
+#pragma omp parallel if (worth_threads(3 * tokens * ldo))
+    {
+        omp_set_num_threads(1);
+        float *own = scratch + omp_get_thread_num() * size;
+#pragma omp for collapse(2) schedule(dynamic)
+        for (int64_t i = 0; i < n; i++) {
+            for (int64_t h = 0; h < heads; h++) {
+                int64_t start = starts[i], in_rows = start * ldo + h * head_size;
+                pair p = pair_create(start, starts[i + 1], h, qkv, tokens, numbers, heads, first_head, head_size);
+                float *dq = dqkv + (h * tokens + start) * head_size;
+                pair_backward(dq, dq + plane, dq + 2 * plane, dout + in_rows, out + in_rows, ldo,
+                              lse + h * tokens + start, &p, drop, own);
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 // Dropout: a Philox4x32-10 (Salmon et al., SC 2011) that compilers vectorise, and the masks made from it.
 #include "tensor/dropout.h"
+#include "tensor/threads.h"
 #include "tensor/vector_math.h"
 
 #include <string.h>

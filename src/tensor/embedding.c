@@ -1,5 +1,6 @@
 // Embeddings: rows of tables, added forward, accumulated backward in the order of the tokens.
 #include "tensor/tensor.h"
+#include "tensor/threads.h"
 #include "tensor/vector_math.h"
 
 #include <string.h>
@@ -17,11 +18,17 @@ void word_embedding_forward(float *out, const int32_t *ids, const float *table, 
     }
 }
 
+// Each row of the table belongs to one thread, which looks at all tokens, in their order.
 void word_embedding_backward(float *dtable, const int32_t *ids, const float *dx, int64_t first_row, int64_t rows,
                              int64_t tokens, int64_t hidden) {
-    for (int64_t t = 0; t < tokens; t++) {
-        int64_t row = ids[t] - first_row;
-        if (row >= 0 && row < rows) row_add(dtable + row * hidden, dx + t * hidden, hidden);
+#pragma omp parallel if (worth_threads(tokens * hidden))
+    {
+        int64_t threads = omp_get_num_threads(), mine = omp_get_thread_num();
+        for (int64_t t = 0; t < tokens; t++) {
+            int64_t row = ids[t] - first_row;
+            if (row >= 0 && row < rows && row % threads == mine)
+                row_add(dtable + row * hidden, dx + t * hidden, hidden);
+        }
     }
 }
 
@@ -36,6 +43,7 @@ void place_embedding_forward(float *out, const int32_t *positions, const int32_t
     }
 }
 
+// A few rows, added to by every token: not worth threads, once a micro-batch.
 void place_embedding_backward(float *dposition_table, float *dtype_table, const int32_t *positions,
                               const int32_t *types, const float *dx, int64_t tokens, int64_t hidden) {
     for (int64_t t = 0; t < tokens; t++) {

@@ -1,5 +1,6 @@
 // Matrix products: the one place that calls oneDNN or a CBLAS, checked; linear layers on top of them.
 #include "tensor/tensor.h"
+#include "tensor/threads.h"
 #include "tensor/vector_math.h"
 
 #ifdef PAF_GEMM_CBLAS
@@ -73,18 +74,17 @@ void linear_backward_weight(float *dw, float *dbias, const float *dy, const floa
 }
 
 void column_sum_accumulate(float *column_sum, const float *x, int64_t m, int64_t n) {
-    int64_t strip = strip_columns(n);
-#pragma omp parallel for if (worth_threads(m * n))
-    for (int64_t from = 0; from < n; from += strip) {
-        int64_t width = smaller(strip, n - from);
+#pragma omp parallel for collapse(2) ordered schedule(static, 1) if (worth_threads(m * n))
+    for (int64_t from = 0; from < n; from += STRIP) {
         for (int64_t first = 0; first < m; first += ROW_BLOCK) {
             float sum[STRIP] = {0};
-            int64_t last = smaller(first + ROW_BLOCK, m);
+            int64_t width = smaller(STRIP, n - from), last = smaller(first + ROW_BLOCK, m);
             for (int64_t t = first; t < last; t++) {
                 const float *row = x + t * n + from;
 #pragma omp simd
                 for (int64_t c = 0; c < width; c++) sum[c] += row[c];
             }
+#pragma omp ordered
             row_add(column_sum + from, sum, width);
         }
     }

@@ -3,6 +3,7 @@
 // A row is summed chunk by chunk (see CHUNK): while a chunk lies in the first-level cache, every part, bias and mask of
 // every branch passes over it, so parts are read once, wherever they live, and nothing is copied.
 #include "tensor/dropout.h"
+#include "tensor/threads.h"
 #include "tensor/vector_math.h"
 
 #include <string.h>
@@ -62,13 +63,11 @@ void sum_layernorm_forward(float *y, float *normalised, float *rstd, const float
 static void layernorm_backward_parameters(float *dgain, float *dshift, const float *residual_gradient,
                                           const float *const *parts, int count, const float *normalised, int64_t tokens,
                                           int64_t hidden) {
-    int64_t strip = strip_columns(hidden);
-#pragma omp parallel for if (worth_threads(tokens * hidden))
-    for (int64_t from = 0; from < hidden; from += strip) {
-        int64_t width = smaller(strip, hidden - from);
+#pragma omp parallel for collapse(2) ordered schedule(static, 1) if (worth_threads(tokens * hidden))
+    for (int64_t from = 0; from < hidden; from += STRIP) {
         for (int64_t first = 0; first < tokens; first += ROW_BLOCK) {
             float gain_sum[STRIP] = {0}, shift_sum[STRIP] = {0}, dy[STRIP];
-            int64_t last = smaller(first + ROW_BLOCK, tokens);
+            int64_t width = smaller(STRIP, hidden - from), last = smaller(first + ROW_BLOCK, tokens);
             for (int64_t t = first; t < last; t++) {
                 int64_t at = t * hidden + from;
                 const float *standard = normalised + at;
@@ -79,8 +78,11 @@ static void layernorm_backward_parameters(float *dgain, float *dshift, const flo
                     shift_sum[c] += dy[c];
                 }
             }
-            row_add(dgain + from, gain_sum, width);
-            row_add(dshift + from, shift_sum, width);
+#pragma omp ordered
+            {
+                row_add(dgain + from, gain_sum, width);
+                row_add(dshift + from, shift_sum, width);
+            }
         }
     }
 }

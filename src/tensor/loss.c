@@ -1,6 +1,9 @@
 // Losses: sums over rows in double, gradients scaled by what the caller divides the loss by.
 #include "tensor/tensor.h"
+#include "tensor/threads.h"
 #include "tensor/vector_math.h"
+
+enum { LOSS_ROWS = 256 }; // whose losses wait to be summed in their order
 
 // Sum of exp(x - shift) over x [n], keeping none of the terms.
 static double row_exp_sum(const float *x, float shift, int64_t n) {
@@ -10,24 +13,30 @@ static double row_exp_sum(const float *x, float shift, int64_t n) {
     return total;
 }
 
-// Logits of any size are safe: everything is relative to the row's largest.
+// The loss of one row. Logits of any size are safe: everything is relative to the largest.
+static double row_cross_entropy(float *drow, const float *row, int32_t label, int64_t classes, float scale) {
+    float most = row_maximum(row, classes);
+    double true_logit = (double)row[label] - most; // read before drow may overwrite it
+    if (!drow) return log(row_exp_sum(row, most, classes)) - true_logit;
+    double sum = row_exp(drow, row, most, classes);
+    row_scale(drow, drow, (float)(scale / sum), classes);
+    drow[label] -= scale;
+    return log(sum) - true_logit;
+}
+
 double cross_entropy(float *dlogits, const float *logits, const int32_t *labels, int64_t n, int64_t classes,
                      float scale) {
     double loss = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const float *row = logits + i * classes;
-        float most = row_maximum(row, classes);
-        double true_logit = (double)row[labels[i]] - most; // read before dlogits may overwrite it
-        double sum;
-        if (dlogits) {
-            float *drow = dlogits + i * classes;
-            sum = row_exp(drow, row, most, classes);
-            row_scale(drow, drow, (float)(scale / sum), classes);
-            drow[labels[i]] -= scale;
-        } else {
-            sum = row_exp_sum(row, most, classes);
+    for (int64_t first = 0; first < n; first += LOSS_ROWS) {
+        int64_t rows = smaller(LOSS_ROWS, n - first);
+        double losses[LOSS_ROWS];
+#pragma omp parallel for if (worth_threads(rows * classes))
+        for (int64_t i = 0; i < rows; i++) {
+            int64_t at = (first + i) * classes;
+            losses[i] =
+                row_cross_entropy(dlogits ? dlogits + at : NULL, logits + at, labels[first + i], classes, scale);
         }
-        loss += log(sum) - true_logit;
+        for (int64_t i = 0; i < rows; i++) loss += losses[i];
     }
     return loss;
 }

@@ -1,4 +1,5 @@
 #include "tensor/tensor.h"
+#include "tensor/threads.h"
 #include "tensor/vector_math.h"
 
 #include <string.h>

@@ -152,7 +152,7 @@ void softmax_rows(float *probabilities, const float *logits, int64_t n, int64_t 
 
 // ---- what the machine can do (peak.c) -----------------------------------------------------------------------------
 
-// GFLOP/s of independent fused multiply-adds on this core, measured for about `seconds`.
+// GFLOP/s of independent fused multiply-adds, all threads of this rank together, measured for about `seconds`.
 double peak_measure(double seconds);
 
 // ---- the parameter table (parameter.c) ----------------------------------------------------------------------------

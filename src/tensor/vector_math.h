@@ -6,8 +6,6 @@
 #define PAF_TENSOR_VECTOR_MATH_H
 
 #include <math.h>
-#include <omp.h>
-#include <stdbool.h>
 #include <stdint.h>
 
 // The number of columns that row-wise kernels take at a time: sums are made in float within a chunk and in double (or
@@ -16,23 +14,11 @@
 enum { CHUNK = 256 };
 
 // Sums over tokens (gradients of biases and LayerNorm) are made over blocks of this many rows: each block on its own,
-// then the blocks in order. That keeps the rounding of long batches small, and each column's sum is the same however
-// columns are shared out over threads. STRIP columns are taken at a time: their sums fit into the first-level cache,
-// and rows are long enough to be read at speed.
+// then the blocks in order, whichever threads made them. That keeps the rounding of long batches small. STRIP columns
+// are taken at a time: their sums fit into the first-level cache, and rows are long enough to be read at speed.
 enum { ROW_BLOCK = 64, STRIP = 1024 };
 
 static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-// Threads inside a rank share rows, or columns where sums go over rows; how they are shared changes no bit. Below this
-// many elements one thread is done before the others are awake.
-enum { THREAD_ELEMENTS = 1 << 16 };
-static inline bool worth_threads(int64_t elements) { return elements >= THREAD_ELEMENTS && omp_get_max_threads() > 1; }
-
-// Columns of a strip, so that each thread has one: whole cache lines, at most STRIP.
-static inline int64_t strip_columns(int64_t n) {
-    int64_t threads = omp_get_max_threads(), share = (n + threads - 1) / threads;
-    return smaller(STRIP, (share + 15) / 16 * 16);
-}
 
 // exp(x) for x up to 88, to a relative error of 1.2e-7. Below -87.3 it fades through denormal numbers to 0 at -87.7;
 // NaN stays NaN. (Everything here exponentiates differences from a maximum, or minus squares.)

@@ -1,71 +1,203 @@
-// Threads inside a rank change no bit of what our own kernels compute: sums go over fixed blocks in a fixed order.
-
-#include "../support.h"
-
+// Threads inside a rank change no bit of what our own kernels compute: 1, 2 and 3 threads, each twice.
 #include "numbers.h"
-#include "tensor/tensor.h"
 
 #include <omp.h>
 
-enum { TOKENS = 300, WIDTH = 768, ELEMENTS = TOKENS * WIDTH, HEADS = 12, HEAD_SIZE = 64 };
+// Enough elements to be worth threads, in numbers that neither threads nor blocks divide; rows of more than one strip.
+enum { TOKENS = 301, WIDTH = 1100, ELEMENTS = TOKENS * WIDTH, HEADS = 11, HEAD_SIZE = 100, THREADS = 3 };
+enum { ROWS = 40 }; // of a table of embeddings
 
-// Everything that one thread count made, in one row of floats: [RESULTS, ELEMENTS], each kernel where it likes.
-enum { RESULTS = 24 };
-static float *run_kernels(int threads) {
-    omp_set_num_threads(threads);
-    float *all = memory_allocate(RESULTS * (size_t)ELEMENTS, sizeof *all), *out[RESULTS];
-    for (int i = 0; i < RESULTS; i++) out[i] = all + (int64_t)i * ELEMENTS;
-    float *x = random_floats(ELEMENTS, 1, 1), *dy = random_floats(ELEMENTS, 1, 2),
-          *part = random_floats(ELEMENTS, 1, 3);
-    float *vector = random_floats(WIDTH, 1, 4);
-    int64_t *numbers = memory_allocate(TOKENS, sizeof *numbers);
-    int32_t *ids = memory_allocate(TOKENS, sizeof *ids);
-    for (int i = 0; i < TOKENS; i++) {
-        numbers[i] = 7 * i;
-        ids[i] = i * 37 % 50;
-    }
-    dropout drop = {.p = 0.1f, .stream = random_stream_create(1, RANDOM_TEST, 2, 3)};
+typedef struct {
+    float *x, *y, *z, *vector; // [TOKENS, WIDTH]; vector [WIDTH]
+    int64_t *numbers;          // [TOKENS]
+    int32_t ids[TOKENS];       // from 0 to 49: some are beyond the table, some below
+    dropout drop;
+} inputs;
 
-    bias_gelu_forward(out[0], out[1], x, vector, TOKENS, WIDTH);
-    bias_gelu_backward(out[2], out[3], dy, out[1], TOKENS, WIDTH);
-    dropout_apply(out[4], x, numbers, TOKENS, WIDTH, drop);
-    const float *parts[] = {x, part};
-    layernorm_branch branches[] = {{parts, 2, vector, drop}, {parts + 1, 1, NULL, drop}};
-    sum_layernorm_forward(out[5], out[6], out[7], dy, branches, 2, numbers, vector, vector, 1e-5f, TOKENS, WIDTH);
-    sum_layernorm_backward(out[8], out[9], out[10], dy, parts, 2, out[6], out[7], vector, TOKENS, WIDTH);
-    column_sum_accumulate(out[11], x, TOKENS, WIDTH);
-    sum_parts(out[12], dy, parts, 2, TOKENS, WIDTH);
-    word_embedding_forward(out[13], ids, x, 3, 40, TOKENS, WIDTH);
-    place_embedding_forward(out[14], ids, ids, x, dy, TOKENS, WIDTH);
-    attention_merge_heads(out[15], x, TOKENS, HEADS, HEAD_SIZE);
-
-    // Short sequences take our own products, long ones the library's; both are one thread's work each.
-    const int32_t starts[] = {0, 20, 40, 41, 70, 100, 228, TOKENS};
-    float *qkv = random_floats(3 * ELEMENTS, 1, 5), *dqkv = out[18];
-    float *scratch = memory_allocate_aligned((size_t)attention_scratch_size(128), sizeof *scratch);
-    attention_split_heads(qkv, x, vector, TOKENS, HEADS, HEAD_SIZE);
-    attention_forward(out[16], out[17], qkv, starts, 7, numbers, HEADS, 0, HEAD_SIZE, drop, scratch);
-    attention_backward(dqkv, dy, qkv, out[16], out[17], starts, 7, numbers, HEADS, 0, HEAD_SIZE, drop, scratch);
-    void *temporary[] = {x, dy, part, vector, numbers, ids, qkv, scratch};
-    for (size_t i = 0; i < sizeof temporary / sizeof *temporary; i++) memory_free(temporary[i]);
-    return all;
+static inputs inputs_create(void) {
+    inputs in = {random_floats(ELEMENTS, 1, 1),        random_floats(ELEMENTS, 1, 2), random_floats(ELEMENTS, 1, 3),
+                 random_floats(WIDTH, 1, 4),           token_numbers(TOKENS, 11, 7),  {0},
+                 test_dropout(0.1f, 2, 3, RANDOM_TEST)};
+    for (int t = 0; t < TOKENS; t++) in.ids[t] = t * 37 % 50;
+    return in;
 }
 
-static void test_same_bits(void **state) {
-    (void)state;
-    float *one = run_kernels(1);
-    for (int threads = 2; threads <= 5; threads++) {
-        float *several = run_kernels(threads);
-        for (int64_t i = 0; i < (int64_t)RESULTS * ELEMENTS; i++)
-            if (memcmp(&one[i], &several[i], sizeof *one))
-                fail_msg("%d threads: result %d, element %d is %.9g, not %.9g", threads, (int)(i / ELEMENTS),
-                         (int)(i % ELEMENTS), several[i], one[i]);
-        memory_free(several);
+static void inputs_destroy(inputs *in) {
+    float *all[] = {in->x, in->y, in->z, in->vector};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) memory_free(all[i]);
+    memory_free(in->numbers);
+}
+
+// ---- every kernel, by how its work is shared
+// -------------------------------------------------------------------------
+
+enum { OUTPUTS = 10 };
+// What is computed goes to out [OUTPUTS, ELEMENTS], which starts zeroed.
+typedef void (*computation)(float (*out)[ELEMENTS], const inputs *in);
+
+static void rows_shared(float (*out)[ELEMENTS], const inputs *in) {
+    const float *parts[] = {in->x, in->z};
+    const layernorm_branch branches[] = {{parts, 2, in->vector, in->drop}, {parts + 1, 1, NULL, in->drop}};
+    bias_gelu_forward(out[0], out[1], in->x, in->vector, TOKENS, WIDTH);
+    dropout_apply(out[2], in->x, in->numbers, TOKENS, WIDTH, in->drop);
+    sum_layernorm_forward(out[3], out[4], out[5], in->y, branches, 2, in->numbers, in->vector, in->vector, 1e-5f,
+                          TOKENS, WIDTH);
+    sum_parts(out[6], in->y, parts, 2, TOKENS, WIDTH);
+    attention_split_heads(out[7], in->x, in->vector, TOKENS, HEADS, HEAD_SIZE);
+    attention_merge_heads(out[8], in->x, TOKENS, HEADS, HEAD_SIZE);
+}
+
+static void sums_over_rows(float (*out)[ELEMENTS], const inputs *in) {
+    const float *parts[] = {in->x, in->z};
+    bias_gelu_backward(out[0], out[1], in->y, in->x, TOKENS, WIDTH);
+    sum_layernorm_backward(out[2], out[3], out[4], in->y, parts, 2, in->z, in->x, in->vector, TOKENS, WIDTH);
+    column_sum_accumulate(out[5], in->x, TOKENS, WIDTH);
+}
+
+static void embeddings(float (*out)[ELEMENTS], const inputs *in) {
+    word_embedding_forward(out[0], in->ids, in->x, 3, ROWS, TOKENS, WIDTH);
+    word_embedding_backward(out[1], in->ids, in->y, 3, ROWS, TOKENS, WIDTH);
+    place_embedding_forward(out[2], in->ids, in->ids, in->x, in->y, TOKENS, WIDTH);
+    place_embedding_backward(out[3], out[4], in->ids, in->ids, in->y, TOKENS, WIDTH);
+}
+
+static void loss(float (*out)[ELEMENTS], const inputs *in) {
+    enum { CLASSES = 500, EXAMPLES = ELEMENTS / CLASSES };
+    int32_t labels[EXAMPLES];
+    for (int i = 0; i < EXAMPLES; i++) labels[i] = i * 7 % CLASSES;
+    double sum = cross_entropy(out[0], in->x, labels, EXAMPLES, CLASSES, 0.5f);
+    double again = cross_entropy(NULL, in->x, labels, EXAMPLES, CLASSES, 0.5f);
+    memcpy(out[1], &sum, sizeof sum);
+    memcpy(out[2], &again, sizeof again);
+}
+
+static void attend(float (*out)[ELEMENTS], const inputs *in, const int32_t *starts, int64_t n, int64_t heads,
+                   int64_t head_size) {
+    int64_t longest = 0, size = starts[n] * heads * head_size;
+    for (int64_t i = 0; i < n; i++)
+        if (starts[i + 1] - starts[i] > longest) longest = starts[i + 1] - starts[i];
+    float *qkv = random_floats(3 * size, 1, 5);
+    float *scratch = memory_allocate_aligned((size_t)attention_scratch_size(longest), sizeof *scratch);
+    attention_forward(out[0], out[1], qkv, starts, n, in->numbers, heads, 4, head_size, in->drop, scratch);
+    attention_backward(out[2], in->y, qkv, out[0], out[1], starts, n, in->numbers, heads, 4, head_size, in->drop,
+                       scratch);
+    memory_free(qkv);
+    memory_free(scratch);
+}
+
+// Long sequences use the library's products, which get one thread each.
+static void attention_long(float (*out)[ELEMENTS], const inputs *in) {
+    attend(out, in, (const int32_t[]){0, 150, 151, 180, TOKENS}, 4, HEADS, HEAD_SIZE);
+}
+
+// One thread does all there is, and its products get one thread too.
+static void attention_single(float (*out)[ELEMENTS], const inputs *in) {
+    attend(out, in, (const int32_t[]){0, 128}, 1, 2, 64);
+}
+
+// Short ones use our own.
+static void attention_short(float (*out)[ELEMENTS], const inputs *in) {
+    int32_t starts[31];
+    for (int i = 0; i < 31; i++) starts[i] = (int32_t)(i % 2 ? 10 * i + 3 : 10 * i);
+    attend(out, in, starts, 30, 8, 64);
+}
+
+// Where several threads ask for a product each, each is as if it had been alone.
+static void products_side_by_side(float (*out)[ELEMENTS], const inputs *in) {
+#pragma omp parallel for
+    for (int i = 0; i < OUTPUTS; i++)
+        gemm(i % 2, false, 96, 300, 96, 1, in->x + 1000 * i, 96, in->y, 300, 0, out[i], 300);
+}
+
+// ---- 1, 2 and 3 threads
+// ----------------------------------------------------------------------------------------------
+
+static void check(computation compute) {
+    inputs in = inputs_create();
+    float(*right)[ELEMENTS] = memory_allocate(OUTPUTS, sizeof *right);
+    omp_set_num_threads(1);
+    compute(right, &in);
+    for (int run = 0; run < 2 * THREADS; run++) {
+        float(*out)[ELEMENTS] = memory_allocate(OUTPUTS, sizeof *out);
+        int threads = 1 + run % THREADS;
+        omp_set_num_threads(threads);
+        compute(out, &in);
+        assert_int_equal(omp_get_max_threads(), threads);
+        for (int i = 0; i < OUTPUTS; i++)
+            for (int j = 0; j < ELEMENTS; j++)
+                if (memcmp(&out[i][j], &right[i][j], sizeof out[i][j]))
+                    fail_msg("%d threads: element %d of output %d is %.9g, not %.9g", threads, j, i, out[i][j],
+                             right[i][j]);
+        memory_free(out);
     }
-    memory_free(one);
+    memory_free(right);
+    inputs_destroy(&in);
+}
+
+static void kernels_that_share_rows(void **state) {
+    (void)state;
+    check(rows_shared);
+}
+
+static void kernels_that_sum_over_rows(void **state) {
+    (void)state;
+    check(sums_over_rows);
+}
+
+static void tables_of_embeddings(void **state) {
+    (void)state;
+    check(embeddings);
+}
+
+static void losses(void **state) {
+    (void)state;
+    check(loss);
+}
+
+static void attention(void **state) {
+    (void)state;
+    check(attention_long);
+    check(attention_single);
+    check(attention_short);
+}
+
+static void products_in_threads(void **state) {
+    (void)state;
+    check(products_side_by_side);
+}
+
+// A product's own threads may change its rounding, though not from run to run.
+static void products_with_threads(void **state) {
+    (void)state;
+    inputs in = inputs_create();
+    float *right = random_floats(WIDTH * WIDTH, 1, 9);
+    float *start = copy_floats(right, WIDTH * WIDTH);
+    omp_set_num_threads(1);
+    linear_backward_weight(right, NULL, in.y, in.x, TOKENS, WIDTH, WIDTH);
+    for (int threads = 2; threads <= THREADS; threads++) {
+        float *dw = copy_floats(start, WIDTH * WIDTH), *again = copy_floats(start, WIDTH * WIDTH);
+        omp_set_num_threads(threads);
+        linear_backward_weight(dw, NULL, in.y, in.x, TOKENS, WIDTH, WIDTH);
+        linear_backward_weight(again, NULL, in.y, in.x, TOKENS, WIDTH, WIDTH);
+        assert_true(test_norm_error(dw, right, WIDTH * WIDTH) < 1e-6);
+        assert_same(dw, again, WIDTH * WIDTH);
+        memory_free(dw);
+        memory_free(again);
+    }
+    memory_free(right);
+    memory_free(start);
+    inputs_destroy(&in);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_bits)};
-    return cmocka_run_group_tests_name("threads", tests, NULL, NULL);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(kernels_that_share_rows),
+        cmocka_unit_test(kernels_that_sum_over_rows),
+        cmocka_unit_test(tables_of_embeddings),
+        cmocka_unit_test(losses),
+        cmocka_unit_test(attention),
+        cmocka_unit_test(products_in_threads),
+        cmocka_unit_test(products_with_threads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,76 @@
+// Threads inside a rank change no bit of an update or of the gradient's norm, nor does the place of an element.
+// ranks: 1
+
+#include "../support.h"
+
+#include "optim/optim.h"
+
+#include <omp.h>
+
+// Rows of more elements than have their squares summed in one go, of one that is worth threads, and of a few. Contents
+// repeat after PERIOD elements, which no block is a multiple of.
+enum { LARGE = (1 << 20) + 5000, MIDDLE = 70001, SMALL = 7, PERIOD = 1009, UPDATES = 3 };
+
+static parameter_table build(void) {
+    parameter_table table = {0};
+    parameter_add(&table, "large", 1, LARGE, 1, SPLIT_NONE, 0, 0, true, true, INITIAL_ZERO);
+    parameter_add(&table, "middle", 1, MIDDLE, 1, SPLIT_NONE, 0, 0, true, false, INITIAL_ZERO);
+    parameter_add(&table, "small", 1, SMALL, 1, SPLIT_NONE, 0, 0, true, true, INITIAL_ZERO);
+    parameter_allocate(&table, true, true);
+    random_stream stream = random_stream_create(3, RANDOM_TEST, 0, 0);
+    for (size_t r = 0; r < table.n; r++)
+        for (int64_t j = 0; j < parameter_count(&table.rows[r]); j++) {
+            table.rows[r].value[j] = (float)random_uniform(stream, (uint64_t)(j % PERIOD), 0);
+            table.rows[r].gradient[j] = (float)(random_uniform(stream, (uint64_t)(j % PERIOD), 1) - 0.5);
+        }
+    return table;
+}
+
+// A few steps with so many threads; the norm of the gradient is the return value. Caller destroys the table.
+static double run(parameter_table *table, int threads) {
+    const optim_settings s = {.weight_decay = 0.1, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8};
+    *table = build();
+    omp_set_num_threads(threads);
+    double norm = optim_gradient_norm(table, comm_world());
+    for (int update = 1; update <= UPDATES; update++) optim_adamw(table, &s, 0.01, update, 0.7);
+    return norm;
+}
+
+static void test_same_bits(void **state) {
+    (void)state;
+    parameter_table right, table;
+    double norm = run(&right, 1), sum = 0;
+    for (int64_t i = 0; i < right.total; i++) sum += pow(right.gradients[i], 2);
+    assert_true(test_relative(norm, sqrt(sum), 0) < 1e-12);
+    for (int threads = 1; threads <= 3; threads++) {
+        assert_true(run(&table, threads) == norm);
+        size_t size = (size_t)right.total * sizeof(float);
+        assert_memory_equal(table.values, right.values, size);
+        assert_memory_equal(table.moments1, right.moments1, size);
+        assert_memory_equal(table.moments2, right.moments2, size);
+        parameter_destroy(&table);
+    }
+    parameter_destroy(&right);
+}
+
+static void test_no_place_is_special(void **state) {
+    (void)state;
+    parameter_table table;
+    run(&table, 2);
+    for (size_t r = 0; r < table.n; r++) {
+        const parameter *p = &table.rows[r];
+        for (int64_t j = PERIOD; j < parameter_count(p); j++)
+            if (fabsf(p->value[j] - p->value[j % PERIOD]) > 1e-6f)
+                fail_msg("%s: element %lld is %.9g, element %lld is %.9g", p->name, (long long)j, p->value[j],
+                         (long long)(j % PERIOD), p->value[j % PERIOD]);
+    }
+    parameter_destroy(&table);
+}
+
+int main(int argc, char **argv) {
+    comm_start(&argc, &argv);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_bits), cmocka_unit_test(test_no_place_is_special)};
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    comm_finish();
+    return failed;
+}
