@@ -4,6 +4,9 @@
 // communicator and no options. Gradients begin with d and are accumulated (+=) for parameters, and set (=) for
 // activations, unless a comment says otherwise. Rows of T are the tokens of a micro-batch, packed without padding.
 // T may be 0 everywhere. Each fast kernel has a naive twin in naive.c that the tests hold it against.
+//
+// Long loops are shared over OpenMP's threads, whose number changes no bit of a result; only a matrix product's own
+// rounding may depend on it.
 #ifndef PAF_TENSOR_H
 #define PAF_TENSOR_H
 
@@ -114,7 +117,8 @@ void attention_merge_heads(float *u, const float *part, int64_t tokens, int64_t 
 // qkv [3, heads, T, head_size]; starts [n + 1] are the sequences' first rows, starts[n] == T.
 // Probabilities are dropped by `drop`: row = the query's global number (numbers [T]), head = the global head
 // (first_head + h), column = the key's position in its sequence.
-// scratch has attention_scratch_size(longest sequence) floats: a part for each thread that OpenMP may start.
+// scratch has attention_scratch_size(longest sequence) floats: a part for each thread that OpenMP may start,
+// so that the number of threads may not grow afterwards.
 void attention_forward(float *out, float *lse, const float *qkv, const int32_t *starts, int64_t n,
                        const int64_t *numbers, int64_t heads, int64_t first_head, int64_t head_size, dropout drop,
                        float *scratch);
