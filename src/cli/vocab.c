@@ -1,4 +1,5 @@
-// paf vocab: trains a WordPiece vocabulary from text files. Rank 0 works; the others wait for its outcome.
+// paf vocab: trains a WordPiece or byte-level BPE vocabulary from text files. Rank 0 works; the others wait for its
+// outcome.
 #include "cli/cli.h"
 #include "parallel/parallel.h"
 #include "storage/storage.h"
@@ -8,19 +9,23 @@
 #include <string.h>
 
 typedef struct {
-    char input[OPTION_STRING_SIZE], output[OPTION_STRING_SIZE];
+    char kind[OPTION_STRING_SIZE], input[OPTION_STRING_SIZE], output[OPTION_STRING_SIZE];
     int64_t size, min_frequency, alphabet;
     bool lower_case;
 } vocab_settings;
 
 #define FIELD(name) offsetof(vocab_settings, name)
 static const option vocab_options[] = {
+    {"vocab.kind", OPTION_CHOICE, FIELD(kind), "wordpiece", 0, 0, "wordpiece bpe",
+     "wordpiece: BERT's; bpe: RoBERTa's, of bytes"},
     {"vocab.input", OPTION_STRING, FIELD(input), "", 0, 0, NULL, "text files or folders of them: PATH[,PATH...]"},
-    {"vocab.output", OPTION_STRING, FIELD(output), "vocab.txt", 0, 0, NULL, "file to write"},
+    {"vocab.output", OPTION_STRING, FIELD(output), "", 0, 0, NULL,
+     "file to write (vocab.txt if not set), or with bpe the folder (vocab)"},
     {"vocab.size", OPTION_INT, FIELD(size), "8000", 1, 1e8, NULL, "pieces, special ones included"},
-    {"vocab.lower_case", OPTION_BOOL, FIELD(lower_case), "on", 0, 0, NULL, "lower-case, and drop accents"},
+    {"vocab.lower_case", OPTION_BOOL, FIELD(lower_case), "on", 0, 0, NULL, "wordpiece: lower-case, and drop accents"},
     {"vocab.min_frequency", OPTION_INT, FIELD(min_frequency), "2", 1, 1e15, NULL, "a rarer pair is not merged"},
-    {"vocab.alphabet", OPTION_INT, FIELD(alphabet), "1000", 1, 1e7, NULL, "characters kept, the most frequent first"},
+    {"vocab.alphabet", OPTION_INT, FIELD(alphabet), "1000", 1, 1e7, NULL,
+     "wordpiece: characters kept, the most frequent first"},
     {0},
 };
 
@@ -91,42 +96,60 @@ static void show_progress(int64_t done, int64_t wanted) {
     log_progress("%lld of %lld pieces", (long long)done, (long long)wanted);
 }
 
-static int64_t count_lines(const char *text) {
-    int64_t lines = 0;
-    for (; *text; text++) lines += *text == '\n';
-    return lines;
+// WordPiece's one file is the output; BPE's two go into it.
+static bool write_files(const char *output, const tokenizer_files *files, error *err) {
+    if (files->n == 1) return file_write_atomic(output, files->file[0].text, files->file[0].size, err);
+    bool good = file_make_folders(output, err);
+    for (size_t i = 0; good && i < files->n; i++) {
+        char *path = memory_format("%s/%s", output, files->file[i].name);
+        good = file_write_atomic(path, files->file[i].text, files->file[i].size, err);
+        memory_free(path);
+    }
+    return good;
 }
 
-static bool train(const corpus *c, const vocab_settings *settings, error *err) {
+static bool train(const corpus *c, const vocab_settings *settings, const char *output, error *err) {
     vocabulary_settings wanted = {.size = settings->size,
                                   .min_frequency = settings->min_frequency,
                                   .alphabet = settings->alphabet,
                                   .lower_case = settings->lower_case};
-    char *text = vocabulary_train(c->counter, &wanted, show_progress, err);
-    if (!text) return false;
-    int64_t pieces = count_lines(text);
-    bool good = file_write_atomic(settings->output, text, strlen(text), err);
-    memory_free(text);
+    tokenizer_files files = {0};
+    int64_t pieces = vocabulary_train(c->counter, &wanted, &files, show_progress, err);
+    bool good = pieces > 0 && write_files(output, &files, err);
+    tokenizer_files_free(&files);
     if (!good) return false;
-    if (c->replaced > 0) log_warn("%lld places of invalid UTF-8 were left out", (long long)c->replaced);
+    if (c->replaced > 0) log_warn("%lld places of invalid UTF-8 were read as U+FFFD", (long long)c->replaced);
     if (pieces < settings->size)
         log_warn("the text has no more pairs that occur %lld times: %lld pieces instead of %lld",
                  (long long)settings->min_frequency, (long long)pieces, (long long)settings->size);
-    char seconds[16];
+    char seconds[TIME_TEXT_SIZE];
     time_format(seconds, time_now() - c->begin);
-    log_info("%s: %lld pieces from %lld words, %lld of them distinct, in %s", settings->output, (long long)pieces,
+    log_info("%s: %lld pieces from %lld words, %lld of them distinct, in %s", output, (long long)pieces,
              (long long)vocabulary_words(c->counter), (long long)vocabulary_distinct_words(c->counter), seconds);
     return true;
 }
 
+static bool check(const vocab_settings *settings, bool bpe, int argc, error *err) {
+    static const char *const for_wordpiece[] = {"vocab.lower_case", "vocab.alphabet"};
+    if (!settings->input[0] && argc < 2)
+        return error_set(err, ERROR_INPUT,
+                         "no text to train from: name files or folders, --vocab.input=PATH[,PATH...]");
+    for (size_t i = 0; i < sizeof for_wordpiece / sizeof *for_wordpiece; i++)
+        if (bpe && option_is_set(for_wordpiece[i]))
+            return error_set(err, ERROR_INPUT, "%s is for --vocab.kind=wordpiece: bpe keeps every byte as it is",
+                             for_wordpiece[i]);
+    return true;
+}
+
 static bool make_vocabulary(const vocab_settings *settings, int argc, char **argv, error *err) {
-    corpus c = {.counter = vocabulary_counter_create(settings->lower_case), .begin = time_now()};
-    bool good =
-        settings->input[0] || argc > 1 ||
-        error_set(err, ERROR_INPUT, "no text to train from: name files or folders, --vocab.input=PATH[,PATH...]");
-    good = good && count_paths(&c, settings->input, err);
+    bool bpe = !strcmp(settings->kind, "bpe");
+    if (!check(settings, bpe, argc, err)) return false;
+    const char *output = settings->output[0] ? settings->output : bpe ? "vocab" : "vocab.txt";
+    tokenizer_kind kind = bpe ? TOKENIZER_BPE : TOKENIZER_WORDPIECE;
+    corpus c = {.counter = vocabulary_counter_create(kind, settings->lower_case), .begin = time_now()};
+    bool good = count_paths(&c, settings->input, err);
     for (int i = 1; good && i < argc; i++) good = count_path(&c, argv[i], err);
-    good = good && train(&c, settings, err);
+    good = good && train(&c, settings, output, err);
     vocabulary_counter_destroy(c.counter);
     return good;
 }
@@ -144,10 +167,12 @@ static int run(int argc, char **argv) {
 
 const command command_vocab = {
     .name = "vocab",
-    .usage = "vocab [--vocab.size=8000] [--vocab.output=vocab.txt] TEXT ...",
-    .summary = "train a WordPiece vocabulary from text",
+    .usage = "vocab [--vocab.kind=bpe] [--vocab.size=8000] [--vocab.output=vocab.txt] TEXT ...",
+    .summary = "train a WordPiece or byte-level BPE vocabulary from text",
     .details =
         "TEXT is a file with one piece of text a line, or a folder of such files. Lines <doc ...> and </doc>, as\n"
-        "WikiExtractor writes them, are skipped. The outcome does not depend on the order of the text.",
+        "WikiExtractor writes them, are skipped. The outcome does not depend on the order of the text. With bpe it is "
+        "a\n"
+        "folder with vocab.json and merges.txt.",
     .run = run,
 };

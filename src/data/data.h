@@ -62,13 +62,14 @@ const char *const *task_glue_names(size_t *n);
 
 typedef struct {
     int64_t n;
-    int64_t *starts; // [n + 1] into ids
-    int32_t *ids;    // [CLS] A [SEP], or [CLS] A [SEP] B [SEP]
-    int32_t *second; // [n] where the second text begins within its example (its tokens have type 1); the length if none
-    int32_t *labels; // [n] class; NULL for regression and for an unlabelled split
-    float *targets;  // [n] regression; NULL otherwise
-    int64_t longest; // tokens of the longest example
-    int64_t dropped; // rows dropped for a wrong number of fields
+    int64_t *starts;  // [n + 1] into ids
+    int32_t *ids;     // [CLS] A [SEP], or [CLS] A [SEP] B [SEP]; RoBERTa: <s> A </s>, or <s> A </s> </s> B </s>
+    int32_t *second;  // [n] where the second text begins within its example, and tokens of type 1; the length if there
+                      // is none, and for RoBERTa, whose tokens all have type 0
+    int32_t *labels;  // [n] class; NULL for regression and for an unlabelled split
+    float *targets;   // [n] regression; NULL otherwise
+    int64_t longest;  // tokens of the longest example
+    int64_t dropped;  // rows dropped for a wrong number of fields
     int64_t replaced; // invalid UTF-8 sequences replaced
     int64_t truncated;
 } dataset;

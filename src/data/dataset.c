@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LENGTH_LOW 3 // the special tokens of a pair
+#define LENGTH_LOW 3 // the special tokens of a pair (RoBERTa has one more)
 #define LENGTH_HIGH 65536
 
 const option data_options[] = {
@@ -15,9 +15,10 @@ const option data_options[] = {
      "cola sst2 mrpc stsb qqp mnli qnli rte wnli ax, or the path of a task file NAME.ini"},
     {"data.dir", OPTION_STRING, offsetof(data_settings, dir), "", 0, 0, NULL,
      "the folder that holds the task's folder, or its files"},
-    {"data.vocab", OPTION_STRING, offsetof(data_settings, vocab), "", 0, 0, NULL, "vocab.txt, one piece a line"},
+    {"data.vocab", OPTION_STRING, offsetof(data_settings, vocab), "", 0, 0, NULL,
+     "BERT's vocab.txt, one piece a line; or RoBERTa's vocab.json with merges.txt beside it, or the folder of both"},
     {"data.lower_case", OPTION_BOOL, offsetof(data_settings, lower_case), "on", 0, 0, NULL,
-     "lower-case the text and drop accents, as BERT uncased does"},
+     "with a vocab.txt: lower-case the text and drop accents, as BERT uncased does"},
     {"data.max_length", OPTION_INT, offsetof(data_settings, max_length), "128", LENGTH_LOW, LENGTH_HIGH, NULL,
      "tokens of an example, special ones included; longer ones are truncated"},
     {0},
@@ -205,33 +206,36 @@ static void truncate_pair(int64_t keep[2], const int64_t n[2], int64_t budget) {
 typedef struct {
     dataset *d;
     const tokenizer *tok;
+    tokenizer_specials special;
     int64_t max_length;
     bool pair;
     id_list all, text[2]; // text: of the row at hand, reused
 } builder;
 
-// [CLS] A [SEP], or [CLS] A [SEP] B [SEP]
+// Special tokens of an example.
+static int64_t count_specials(const tokenizer_specials *special, bool pair) { return pair ? 2 + special->between : 2; }
+
+// [CLS] A [SEP], or [CLS] A [SEP] B [SEP]; RoBERTa's pair is <s> A </s> </s> B </s>, all of type 0
 static void add_example(builder *b, const row *r) {
     dataset *d = b->d;
-    tokenizer_specials special = tokenizer_special_ids(b->tok);
     for (int i = 0; i <= b->pair; i++) id_encode(&b->text[i], b->tok, r->text[i], &d->replaced);
     const int64_t n[2] = {(int64_t)b->text[0].n, b->pair ? (int64_t)b->text[1].n : 0};
-    int64_t keep[2], budget = b->max_length - (b->pair ? 3 : 2);
+    int64_t keep[2], budget = b->max_length - count_specials(&b->special, b->pair);
     if (b->pair)
         truncate_pair(keep, n, budget);
     else
         keep[0] = n[0] < budget ? n[0] : budget, keep[1] = 0;
 
-    id_append(&b->all, &special.begin, 1);
+    id_append(&b->all, &b->special.begin, 1);
     id_append(&b->all, b->text[0].ids, keep[0]);
-    id_append(&b->all, &special.separator, 1);
+    for (int i = 0; i < (b->pair ? b->special.between : 1); i++) id_append(&b->all, &b->special.separator, 1);
     int64_t second = (int64_t)b->all.n - d->starts[d->n];
     if (b->pair) {
         id_append(&b->all, b->text[1].ids, keep[1]);
-        id_append(&b->all, &special.separator, 1);
+        id_append(&b->all, &b->special.separator, 1);
     }
     int64_t length = (int64_t)b->all.n - d->starts[d->n];
-    d->second[d->n] = (int32_t)second;
+    d->second[d->n] = (int32_t)(b->special.types > 1 ? second : length);
     d->starts[++d->n] = (int64_t)b->all.n;
     d->truncated += keep[0] + keep[1] < n[0] + n[1];
     if (length > d->longest) d->longest = length;
@@ -259,9 +263,14 @@ bool dataset_load(dataset *d, const task *t, const char *dir, const char *split,
     split_place place;
     char path[OPTION_STRING_SIZE * 2];
     row_reader rows;
-    if (!find_split(&place, t, split, err) || !dataset_path(path, t, dir, split, err) ||
-        !row_reader_open(&rows, path, place.columns, err))
-        return false;
+    if (!find_split(&place, t, split, err) || !dataset_path(path, t, dir, split, err)) return false;
+    builder b = {.d = d, .tok = tok, .special = tokenizer_special_ids(tok), .max_length = max_length};
+    b.pair = place.columns->text[1] != 0;
+    int64_t least = count_specials(&b.special, b.pair);
+    if (max_length < least)
+        return error_set(err, ERROR_INPUT, "data.max_length is %lld, but task %s takes %lld special tokens alone",
+                         (long long)max_length, t->name, (long long)least);
+    if (!row_reader_open(&rows, path, place.columns, err)) return false;
 
     bool labelled = place.columns->label != 0;
     REQUIRE(!labelled || t->regression || t->label_words); // task_collect_labels comes first
@@ -271,7 +280,6 @@ bool dataset_load(dataset *d, const task *t, const char *dir, const char *split,
     if (labelled && t->regression) d->targets = memory_allocate(bound, sizeof *d->targets);
     if (labelled && !t->regression) d->labels = memory_allocate(bound, sizeof *d->labels);
 
-    builder b = {.d = d, .tok = tok, .max_length = max_length, .pair = place.columns->text[1] != 0};
     bool good = read_rows(&b, t, &rows, err);
     d->ids = memory_resize(b.all.ids, b.all.n, sizeof *d->ids); // no more than is used
     memory_free(b.text[0].ids);

@@ -1,5 +1,5 @@
-// What the files of this room share: a table of strings, words as BERT sees them, the special pieces' names, pair
-// merging.
+// What the files of this room share: a table of strings, words as BERT and as RoBERTa see them, special pieces, the two
+// kinds of tokenizer, counted words, pair merging.
 #ifndef PAF_TOKENIZER_INTERNAL_H
 #define PAF_TOKENIZER_INTERNAL_H
 
@@ -55,13 +55,79 @@ int64_t words_split(const char *text, size_t size, bool lower_case, word_functio
 // those that U+FFFD stands for: the longest beginning of a valid character, or one byte.
 size_t unicode_decode(int32_t *c, const char *text, size_t size);
 
-// ---- special pieces (wordpiece.c) ---------------------------------------------------------------------------------
+// Bytes of text without the white space (Unicode's White_Space) at its end.
+size_t unicode_trim(const char *text, size_t size);
+
+// ---- words (byte_level.c) -----------------------------------------------------------------------------------------
+
+#define BYTE_PIECE_SIZE 3 // a byte's character, which has one or two bytes of UTF-8, and a NUL
+// The printable character that stands for a byte in vocab.json and merges.txt (GPT-2's table).
+void byte_piece(char out[BYTE_PIECE_SIZE], unsigned char byte);
+
+typedef struct byte_splitter byte_splitter; // opaque: a compiled pattern and its scratch memory
+
+byte_splitter *byte_splitter_create(void);
+// Splits a text into words as GPT-2's pattern does and calls take for each (too_long is always false); together they
+// are the text, where U+FFFD stands for what is not UTF-8. Returns how often it was put there.
+int64_t byte_split(byte_splitter *s, const char *text, size_t size, word_function *take, void *context);
+void byte_splitter_destroy(byte_splitter *s); // NULL is nothing
+
+// ---- the tokenizer (tokenizer.c) ----------------------------------------------------------------------------------
 
 enum { SPECIAL_PAD, SPECIAL_UNKNOWN, SPECIAL_BEGIN, SPECIAL_SEPARATOR, SPECIAL_MASK, SPECIAL_COUNT };
-extern const char *const special_names[SPECIAL_COUNT]; // in the order of a trained vocabulary
-// Where in text [size] the first special name is, and *which; size if there is none. A name whose ids [SPECIAL_COUNT]
-// entry is negative is ordinary text; NULL: all count.
-size_t special_find(const char *text, size_t size, const int32_t *ids, int *which);
+extern const char *const special_names[2][SPECIAL_COUNT]; // by tokenizer_kind
+// Where in text [size] the first special name of a kind is, and *which; size if there is none. A name whose ids
+// [SPECIAL_COUNT] entry is negative is ordinary text; NULL: all count.
+size_t special_find(tokenizer_kind kind, const char *text, size_t size, const int32_t *ids, int *which);
+
+typedef struct bpe bpe;
+
+struct tokenizer {
+    tokenizer_kind kind;
+    char *text; // [text_size] its files, one behind the other
+    size_t text_size;
+    tokenizer_files files;           // parts of text
+    string_table pieces;             // a piece's number is its id
+    int32_t specials[SPECIAL_COUNT]; // -1 where the vocabulary has none
+    bool lower_case;                 // WordPiece
+    size_t longest;                  // WordPiece: bytes of the longest piece, "##" not counted
+    bpe *bpe;                        // NULL for WordPiece
+};
+
+// The caller's ids, as tokenizer_encode appends to them.
+typedef struct {
+    int32_t **ids;
+    size_t *n, *capacity;
+} id_list;
+
+static inline void id_add(id_list *list, int32_t id) {
+    *list->ids = memory_grow(*list->ids, *list->n, list->capacity, sizeof **list->ids);
+    (*list->ids)[(*list->n)++] = id;
+}
+
+// The two kinds. load sets the pieces, and what else the kind needs, from t->files, whose names in messages are those
+// of `named`; encode appends the ids of a text without special pieces and returns how often invalid UTF-8 was replaced.
+bool wordpiece_load(tokenizer *t, const tokenizer_files *named, error *err);
+int64_t wordpiece_encode(const tokenizer *t, const char *text, size_t size, id_list *out);
+bool bpe_load(tokenizer *t, const tokenizer_files *named, error *err);
+int64_t bpe_encode(const tokenizer *t, const char *text, size_t size, id_list *out);
+void bpe_destroy(bpe *b); // NULL is nothing
+
+// ---- counted words (vocabulary.c) ---------------------------------------------------------------------------------
+
+typedef struct {
+    string_table strings;
+    int64_t *counts; // [strings.n]
+    size_t capacity;
+} tally;
+
+struct vocabulary_counter {
+    tokenizer_kind kind;
+    bool lower_case;
+    byte_splitter *splitter; // NULL for WordPiece
+    tally words;
+    int64_t total;
+};
 
 // ---- merging (merging.c) ------------------------------------------------------------------------------------------
 
@@ -75,9 +141,27 @@ typedef struct {
     size_t n;
 } spelled_words;
 
-// Makes the most frequent pair of neighbouring pieces a new piece, until there are `size` of them or no pair occurs
-// min_frequency times. Ties go to the pair whose left, then right piece is first in byte order.
-void merge_pairs(string_table *pieces, spelled_words *words, int64_t size, int64_t min_frequency,
-                 void (*progress)(int64_t done, int64_t wanted));
+// Words of the counter's, empty, with room for a piece a byte. The caller frees them.
+spelled_words spelled_words_create(const vocabulary_counter *c);
+void spelled_words_destroy(spelled_words *words);
+
+typedef struct {
+    int32_t left, right; // pieces
+} merge;
+
+typedef struct {
+    int64_t size;          // pieces wanted
+    int64_t min_frequency; // a pair that occurs less often is not merged
+    size_t mark;           // bytes at the beginning of a right piece that joining drops: those of "##", or none
+    void (*progress)(int64_t done, int64_t wanted);
+} merge_settings;
+
+// Makes the most frequent pair of neighbouring pieces a new piece, until there are enough of them or no pair occurs
+// often enough. Ties go to the pair whose left, then right piece is first in byte order. Returns the merges, one for
+// each piece that was added, in order; the caller frees them.
+merge *merge_pairs(string_table *pieces, spelled_words *words, const merge_settings *settings);
+// bpe_vocabulary.c: what vocabulary_train does for BPE.
+int64_t bpe_train(const vocabulary_counter *c, const vocabulary_settings *settings, tokenizer_files *files,
+                  void (*progress)(int64_t done, int64_t wanted), error *err);
 
 #endif

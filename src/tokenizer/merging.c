@@ -29,6 +29,8 @@ typedef struct {
     candidate *heap; // [heap_size], the best first; a pair has one entry at most
     size_t heap_size, heap_capacity;
     size_t pushed; // pairs that have been in the heap
+    merge *merges; // [n_merges]
+    size_t n_merges, merges_capacity;
 } training;
 
 // ---- pairs
@@ -113,8 +115,8 @@ static int32_t next_pair(training *t, int64_t min_frequency) {
 
 // ---- merging
 
-static int32_t join_pieces(string_table *pieces, int32_t left, int32_t right) {
-    char *joined = memory_format("%s%s", string_text(pieces, left), string_text(pieces, right) + strlen("##"));
+static int32_t join_pieces(string_table *pieces, int32_t left, int32_t right, size_t mark) {
+    char *joined = memory_format("%s%s", string_text(pieces, left), string_text(pieces, right) + mark);
     size_t known = pieces->n;
     int32_t piece = string_add(pieces, joined, strlen(joined));
     REQUIRE(pieces->n > known);
@@ -153,19 +155,26 @@ static void training_destroy(training *t) {
     memory_free(t->heap);
 }
 
-void merge_pairs(string_table *pieces, spelled_words *words, int64_t size, int64_t min_frequency,
-                 void (*progress)(int64_t done, int64_t wanted)) {
+static void add_merge(training *t, int32_t left, int32_t right) {
+    t->merges = memory_grow(t->merges, t->n_merges, &t->merges_capacity, sizeof *t->merges);
+    t->merges[t->n_merges++] = (merge){left, right};
+}
+
+merge *merge_pairs(string_table *pieces, spelled_words *words, const merge_settings *settings) {
     training t = {.pieces = pieces, .words = words};
     for (size_t w = 0; w < words->n; w++) {
         count_pairs(&t, w, 1);
         note_pairs(&t, w, ANY_PIECE);
     }
-    while ((int64_t)pieces->n < size) {
-        push_new_pairs(&t, min_frequency);
-        int32_t next = next_pair(&t, min_frequency);
+    while ((int64_t)pieces->n < settings->size) {
+        push_new_pairs(&t, settings->min_frequency);
+        int32_t next = next_pair(&t, settings->min_frequency);
         if (next < 0) break;
-        merge_pair(&t, next, join_pieces(pieces, t.pairs[next].left, t.pairs[next].right));
-        if (progress && pieces->n % 100 == 0) progress((int64_t)pieces->n, size);
+        int32_t left = t.pairs[next].left, right = t.pairs[next].right;
+        add_merge(&t, left, right);
+        merge_pair(&t, next, join_pieces(pieces, left, right, settings->mark));
+        if (settings->progress && pieces->n % 100 == 0) settings->progress((int64_t)pieces->n, settings->size);
     }
     training_destroy(&t);
+    return t.merges;
 }

@@ -96,6 +96,23 @@ static character_class class_of(int32_t c) {
     }
 }
 
+static bool is_white_space(int32_t c) {
+    if ((c >= '\t' && c <= '\r') || c == 0x85) return true;
+    utf8proc_category_t category = utf8proc_category(c);
+    return category == UTF8PROC_CATEGORY_ZS || category == UTF8PROC_CATEGORY_ZL || category == UTF8PROC_CATEGORY_ZP;
+}
+
+size_t unicode_trim(const char *text, size_t size) {
+    while (size > 0) {
+        size_t start = size - 1;
+        while (start > 0 && size - start < 4 && ((unsigned char)text[start] & 0xC0) == 0x80) start--;
+        int32_t c;
+        if (start + unicode_decode(&c, text + start, size - start) != size || c < 0 || !is_white_space(c)) break;
+        size = start;
+    }
+    return size;
+}
+
 // The blocks that BERT puts spaces around. 2B920 is what the reference has; the block itself begins at 2B820.
 static bool is_ideograph(int32_t c) {
     return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) ||

@@ -1,17 +1,11 @@
-// Training a WordPiece vocabulary: words are counted, and written as characters (all but a word's first with "##");
-// then merging.c makes pieces of them.
+// Counting words, and training a WordPiece vocabulary: words are written as characters (all but a word's first with
+// "##"); then merging.c makes pieces of them.
 #include "tokenizer/internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 // ---- counting
-
-typedef struct {
-    string_table strings;
-    int64_t *counts; // [strings.n]
-    size_t capacity;
-} tally;
 
 static void tally_add(tally *t, const char *text, size_t size, int64_t count) {
     size_t known = t->strings.n;
@@ -28,19 +22,15 @@ static void tally_destroy(tally *t) {
     memory_free(t->counts);
 }
 
-struct vocabulary_counter {
-    bool lower_case;
-    tally words;
-    int64_t total;
-};
-
-vocabulary_counter *vocabulary_counter_create(bool lower_case) {
+vocabulary_counter *vocabulary_counter_create(tokenizer_kind kind, bool lower_case) {
     vocabulary_counter *c = memory_allocate(1, sizeof *c);
+    c->kind = kind;
     c->lower_case = lower_case;
+    if (kind == TOKENIZER_BPE) c->splitter = byte_splitter_create();
     return c;
 }
 
-// A word that is too long is [UNK] whatever its pieces: it teaches nothing.
+// A word that is too long for WordPiece is [UNK] whatever its pieces: it teaches nothing.
 static void count_word(void *context, const char *word, size_t size, bool too_long) {
     vocabulary_counter *c = context;
     if (too_long) return;
@@ -52,10 +42,11 @@ int64_t vocabulary_count(vocabulary_counter *c, const char *text, size_t size) {
     int64_t replaced = 0;
     for (size_t at = 0; at < size;) {
         int which = 0;
-        size_t plain = special_find(text + at, size - at, NULL, &which);
-        replaced += words_split(text + at, plain, c->lower_case, count_word, c);
+        size_t plain = special_find(c->kind, text + at, size - at, NULL, &which);
+        replaced += c->kind == TOKENIZER_BPE ? byte_split(c->splitter, text + at, plain, count_word, c)
+                                             : words_split(text + at, plain, c->lower_case, count_word, c);
         at += plain;
-        if (at < size) at += strlen(special_names[which]);
+        if (at < size) at += strlen(special_names[c->kind][which]);
     }
     return replaced;
 }
@@ -67,6 +58,7 @@ int64_t vocabulary_distinct_words(const vocabulary_counter *c) { return (int64_t
 void vocabulary_counter_destroy(vocabulary_counter *c) {
     if (!c) return;
     tally_destroy(&c->words);
+    byte_splitter_destroy(c->splitter);
     memory_free(c);
 }
 
@@ -150,19 +142,34 @@ static string_table order_pieces(const string_table *forms) {
     for (size_t i = 0; i < forms->n; i++) order[i] = string_text(forms, (int32_t)i);
     qsort(order, forms->n, sizeof *order, compare_forms);
     string_table pieces = {0};
-    for (int i = 0; i < SPECIAL_COUNT; i++) string_add(&pieces, special_names[i], strlen(special_names[i]));
+    for (int i = 0; i < SPECIAL_COUNT; i++) {
+        const char *name = special_names[TOKENIZER_WORDPIECE][i];
+        string_add(&pieces, name, strlen(name));
+    }
     for (size_t i = 0; i < forms->n; i++) string_add(&pieces, order[i], strlen(order[i]));
     memory_free(order);
     return pieces;
 }
 
+spelled_words spelled_words_create(const vocabulary_counter *c) {
+    const string_table *strings = &c->words.strings;
+    return (spelled_words){.symbols = memory_allocate(strings->used, sizeof(int32_t)),
+                           .starts = memory_allocate(strings->n, sizeof(size_t)),
+                           .lengths = memory_allocate(strings->n, sizeof(int32_t)),
+                           .counts = c->words.counts,
+                           .n = strings->n};
+}
+
+void spelled_words_destroy(spelled_words *words) {
+    memory_free(words->symbols);
+    memory_free(words->starts);
+    memory_free(words->lengths);
+}
+
 // Writes the words that the kept characters can spell (the others stay empty), and sets the pieces that this takes.
 static spelled_words spell_words(const vocabulary_counter *c, const string_table *kept, string_table *pieces) {
     const string_table *strings = &c->words.strings;
-    spelled_words words = {.n = strings->n, .counts = c->words.counts};
-    words.symbols = memory_allocate(strings->used, sizeof *words.symbols);
-    words.starts = memory_allocate(words.n, sizeof *words.starts);
-    words.lengths = memory_allocate(words.n, sizeof *words.lengths);
+    spelled_words words = spelled_words_create(c);
     string_table forms = {0};
     size_t used = 0;
     for (size_t w = 0; w < words.n; w++) {
@@ -181,12 +188,6 @@ static spelled_words spell_words(const vocabulary_counter *c, const string_table
     return words;
 }
 
-static void spelled_words_destroy(spelled_words *words) {
-    memory_free(words->symbols);
-    memory_free(words->starts);
-    memory_free(words->lengths);
-}
-
 // ---- training
 
 static char *write_pieces(const string_table *pieces) {
@@ -197,15 +198,11 @@ static char *write_pieces(const string_table *pieces) {
     return text;
 }
 
-char *vocabulary_train(const vocabulary_counter *c, const vocabulary_settings *settings,
-                       void (*progress)(int64_t done, int64_t wanted), error *err) {
-    if (c->words.strings.n == 0) {
-        error_set(err, ERROR_INPUT, "there is no word in the text: nothing to train a vocabulary from");
-        return NULL;
-    }
+static int64_t wordpiece_train(const vocabulary_counter *c, const vocabulary_settings *settings, tokenizer_files *files,
+                               void (*progress)(int64_t done, int64_t wanted), error *err) {
     string_table kept = choose_characters(c, settings->alphabet), pieces = {0};
     spelled_words words = spell_words(c, &kept, &pieces);
-    char *text = NULL;
+    int64_t n = 0;
     if ((int64_t)pieces.n > settings->size) {
         error_set(
             err, ERROR_INPUT,
@@ -213,11 +210,22 @@ char *vocabulary_train(const vocabulary_counter *c, const vocabulary_settings *s
             "raise the size (--vocab.size) or keep fewer characters (--vocab.alphabet)",
             (long long)settings->size, kept.n, pieces.n);
     } else {
-        merge_pairs(&pieces, &words, settings->size, settings->min_frequency, progress);
-        text = write_pieces(&pieces);
+        memory_free(merge_pairs(&pieces, &words,
+                                &(merge_settings){settings->size, settings->min_frequency, strlen("##"), progress}));
+        *files = (tokenizer_files){{{"vocab.txt", write_pieces(&pieces), pieces.used}}, 1};
+        n = (int64_t)pieces.n;
     }
     spelled_words_destroy(&words);
     string_table_destroy(&pieces);
     string_table_destroy(&kept);
-    return text;
+    return n;
+}
+
+int64_t vocabulary_train(const vocabulary_counter *c, const vocabulary_settings *settings, tokenizer_files *files,
+                         void (*progress)(int64_t done, int64_t wanted), error *err) {
+    if (c->words.strings.n == 0) {
+        error_set(err, ERROR_INPUT, "there is no word in the text: nothing to train a vocabulary from");
+        return 0;
+    }
+    return (c->kind == TOKENIZER_BPE ? bpe_train : wordpiece_train)(c, settings, files, progress, err);
 }

@@ -20,6 +20,8 @@ typedef struct {
 // caller agrees.
 bool session_read_settings(session *s, const finetune_settings *settings, error *err);
 bool session_read_checkpoint(session *s, const checkpoint *k, error *err);
+// The files of a checkpoint's vocabulary, which the caller frees.
+bool session_read_vocabulary(tokenizer_files *files, const checkpoint *k, error *err);
 // Rank groups, placement and model, for data like d. Parameters are left undefined. Collective over the world.
 bool session_build(session *s, const parallel_settings *parallel, const dataset *d, int64_t max_tokens,
                    int64_t max_sequences, bool training, error *err);

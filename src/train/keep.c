@@ -25,18 +25,20 @@ static json_t *state_json(const trainer *t) {
 
 bool keep_save(trainer *t) {
     error err = {0};
-    size_t vocab_size, config_size;
-    const char *vocab = tokenizer_text(t->s.tok, &vocab_size);
+    size_t config_size;
     json_t *config_json = model_config_to_json(&t->s.config), *state = state_json(t);
     char *config = json_format(config_json, true, &config_size);
     option_table tables[FINETUNE_TABLES];
     finetune_settings copy = *t->settings;
     finetune_tables(tables, &copy);
     char *ini = option_write(tables, FINETUNE_TABLES);
-    const checkpoint_file files[] = {
-        {"config.json", config, config_size}, {"config.ini", ini, strlen(ini)}, {"vocab.txt", vocab, vocab_size}};
+    checkpoint_file files[2 + TOKENIZER_FILES] = {{"config.json", config, config_size},
+                                                  {"config.ini", ini, strlen(ini)}};
+    const tokenizer_files *vocabulary = tokenizer_files_of(t->s.tok);
+    for (size_t i = 0; i < vocabulary->n; i++)
+        files[2 + i] = (checkpoint_file){vocabulary->file[i].name, vocabulary->file[i].text, vocabulary->file[i].size};
     bool ok = checkpoint_save(t->s.topo.world, t->run.path, t->done, &t->s.model.table, true, state, files,
-                              sizeof files / sizeof *files, &err);
+                              2 + vocabulary->n, &err);
     if (!ok) log_warn("no checkpoint of step %lld: %s; training goes on", (long long)t->done, err.text);
     if (ok && t->run.root && t->best_step == t->done && !checkpoint_mark_best(t->run.path, t->done, &err))
         log_warn("%s", err.text);
@@ -83,12 +85,15 @@ static bool same_model(const trainer *t, const checkpoint *k, error *err) {
 }
 
 static bool same_vocabulary(const trainer *t, const checkpoint *k, error *err) {
-    size_t size, ours_size;
-    const char *ours = tokenizer_text(t->s.tok, &ours_size);
-    char *text = checkpoint_read_file(k, "vocab.txt", &size, err);
-    bool ok = text && ((size == ours_size && !memcmp(text, ours, size)) || begun_with_another("data.vocab", err));
-    memory_free(text);
-    return ok;
+    const tokenizer_files *ours = tokenizer_files_of(t->s.tok);
+    tokenizer_files theirs;
+    if (!session_read_vocabulary(&theirs, k, err)) return false;
+    bool same = theirs.n == ours->n;
+    for (size_t i = 0; same && i < ours->n; i++)
+        same = !strcmp(theirs.file[i].name, ours->file[i].name) && theirs.file[i].size == ours->file[i].size &&
+               !memcmp(theirs.file[i].text, ours->file[i].text, ours->file[i].size);
+    tokenizer_files_free(&theirs);
+    return same || begun_with_another("data.vocab", err);
 }
 
 static bool restore_state(trainer *t, const checkpoint *k, error *err) {

@@ -15,9 +15,11 @@ static bool check_length(const session *s, error *err) {
                      (long long)s->max_length, (long long)s->config.positions);
 }
 
-// Tokens of a second text have type 1.
+// Tokens of a second text have type 1 in BERT.
 static bool check_types(const session *s, error *err) {
-    if (s->config.types > 1 || !(s->task.train.text[1] || s->task.dev.text[1] || s->task.test.text[1])) return true;
+    if (s->config.types >= tokenizer_special_ids(s->tok).types ||
+        !(s->task.train.text[1] || s->task.dev.text[1] || s->task.test.text[1]))
+        return true;
     return error_set(err, ERROR_INPUT, "task %s has pairs of texts, but the model's type_vocab_size is 1; it takes 2",
                      s->task.name);
 }
@@ -32,7 +34,7 @@ bool session_read_settings(session *s, const finetune_settings *settings, error 
     const char *vocab = settings->data.vocab, *config = settings->model.config;
     if (!need(settings->data.task, "data.task", "a GLUE task (such as sst2) or a task file", err) ||
         !need(settings->data.dir, "data.dir", "the folder with the data", err) ||
-        !need(vocab, "data.vocab", "the vocabulary, a vocab.txt", err) ||
+        !need(vocab, "data.vocab", "the vocabulary: a vocab.txt, or a folder with vocab.json and merges.txt", err) ||
         !need(config, "model.config", "the model's config.json (see configs/models)", err))
         return false;
     if (!task_open(&s->task, settings->data.task, err) || !task_collect_labels(&s->task, settings->data.dir, err))
@@ -53,13 +55,29 @@ static bool read_config(session *s, const checkpoint *k, error *err) {
     return ok;
 }
 
+bool session_read_vocabulary(tokenizer_files *files, const checkpoint *k, error *err) {
+    const json_t *all = json_object_get(k->manifest, "files");
+    *files = (tokenizer_files){0};
+    for (const char *const *name = tokenizer_file_names; *name; name++) {
+        if (!json_object_get(all, *name) || files->n == TOKENIZER_FILES) continue;
+        files->file[files->n].name = *name;
+        files->file[files->n].text = checkpoint_read_file(k, *name, &files->file[files->n].size, err);
+        if (!files->file[files->n].text) {
+            tokenizer_files_free(files);
+            return false;
+        }
+        files->n++;
+    }
+    return true;
+}
+
 static bool read_vocabulary(session *s, const checkpoint *k, error *err) {
-    size_t size;
-    char *text = checkpoint_read_file(k, "vocab.txt", &size, err);
-    if (!text) return false;
-    s->tok = tokenizer_load_text(text, size, json_is_true(json_object_get(k->state, "lower_case")), "vocab.txt", err);
-    memory_free(text);
-    return s->tok && check_vocabulary(s, "vocab.txt", "config.json", err);
+    tokenizer_files files;
+    if (!session_read_vocabulary(&files, k, err)) return false;
+    s->tok = tokenizer_load_files(&files, json_is_true(json_object_get(k->state, "lower_case")), err);
+    bool ok = s->tok && check_vocabulary(s, files.file[0].name, "config.json", err);
+    tokenizer_files_free(&files);
+    return ok;
 }
 
 bool session_read_checkpoint(session *s, const checkpoint *k, error *err) {

@@ -1,8 +1,9 @@
 // The other side of tests/compare/tokens.py: reads texts from standard input and writes a line for each.
 //
-//     tokens ids VOCAB.txt uncased|cased     the ids of its pieces
-//     tokens words uncased|cased             its words, before they are cut into pieces
-//     tokens time VOCAB.txt uncased|cased    all texts, then MB/s of encoding them, in one line
+//     tokens ids VOCAB uncased|cased     the ids of its pieces; VOCAB is what tokenizer_load takes
+//     tokens words uncased|cased         its words, before they are cut into pieces
+//     tokens words bytes                 the sizes of its words as RoBERTa has them
+//     tokens time VOCAB uncased|cased    all texts, then MB/s of encoding them, in one line
 //
 // A text is its size in bytes, a newline, the bytes, a newline.
 #include "tokenizer/internal.h"
@@ -34,6 +35,20 @@ static void print_words(text *t, bool lower_case) {
     }
 }
 
+static void print_size(void *context, const char *word, size_t size, bool too_long) {
+    (void)context, (void)word, (void)too_long;
+    printf("%zu ", size);
+}
+
+static void print_sizes(text *t) {
+    byte_splitter *splitter = byte_splitter_create();
+    while (read_text(t)) {
+        byte_split(splitter, t->bytes, t->size, print_size, NULL);
+        putchar('\n');
+    }
+    byte_splitter_destroy(splitter);
+}
+
 static void print_ids(text *t, const tokenizer *tokens) {
     int32_t *ids = NULL;
     size_t n = 0, capacity = 0;
@@ -61,10 +76,12 @@ static void print_speed(text *t, const tokenizer *tokens) {
 
 int main(int argc, char **argv) {
     bool words = argc == 3 && strcmp(argv[1], "words") == 0;
-    if (!words && argc != 4) FATAL("usage: tokens words CASING | tokens ids|time VOCAB CASING");
+    if (!words && argc != 4) FATAL("usage: tokens words CASING|bytes | tokens ids|time VOCAB CASING");
     bool lower_case = strcmp(argv[argc - 1], "uncased") == 0;
     text t = {0};
-    if (words) {
+    if (words && strcmp(argv[2], "bytes") == 0) {
+        print_sizes(&t);
+    } else if (words) {
         print_words(&t, lower_case);
     } else {
         error err = {0};

@@ -11,21 +11,28 @@ import tempfile
 
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 from tokenizers import normalizers, pre_tokenizers
-from transformers import BertTokenizerFast
+from transformers import BertTokenizerFast, RobertaTokenizerFast
 
 PROGRAM = sys.argv[1]
 DATA = os.environ["PAF_DATA"]
 BERT = f"{DATA}/vocab/bert-uncased/vocab.txt"
+ROBERTA = f"{DATA}/vocab/roberta"
 BATCH = 20000
 RANDOM_STRINGS = 100000
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+ODDITIES = ["the ", "ΟΔΟΣ", "İstanbul", "ﬁ", "naïve ", "##ing", "x" * 101, "é" * 51]
+BPE_SPECIALS = ["<pad>", "<unk>", "<s>", "</s>", "<mask>"]
+BPE_ODDITIES = ["it's ", "'S", "we'll", "'re'd", "  ", "\n\n ", "\u180e", "\u00a0 ", "\x85", "\x1c", " \u3000", "½²",
+                " <mask>", "a" * 30, " -" * 20, "=" * 60]
 
 
 # ---- the two sides
 
 
 def reference(vocabulary, casing):
-    """What transformers makes of a BERT folder: normalizer, pre-tokenizer, WordPiece, special tokens."""
+    """What transformers makes of a folder: normalizer, pre-tokenizer, WordPiece or BPE, special tokens."""
+    if os.path.isdir(vocabulary):
+        return RobertaTokenizerFast(vocab_file=f"{vocabulary}/vocab.json", merges_file=f"{vocabulary}/merges.txt")
     return BertTokenizerFast(vocab_file=vocabulary, do_lower_case=casing == "uncased", tokenize_chinese_chars=True)
 
 
@@ -65,6 +72,12 @@ def text_lines():
                 yield line.rstrip(b"\r\n")
 
 
+def whole_files():
+    for path in sorted(glob.glob(f"{DATA}/text/*/*") + glob.glob(f"{DATA}/glue/*/*.tsv")):
+        with open(path, "rb") as file:
+            yield file.read()
+
+
 def unicode_8():
     """All characters assigned in Unicode 8, by Perl's tables, grouped so that rare kinds come up often."""
     script = r"""
@@ -91,7 +104,7 @@ def unicode_8():
     return kinds
 
 
-def random_strings(seed, count, longest=40):
+def random_strings(seed, count, longest=40, specials=SPECIALS + ["[CLS", "MASK]", "[", "[mask]"], oddities=ODDITIES):
     """Bytes of strings made of all kinds of characters, with runs of marks, words, special pieces and spaces."""
     draw = random.Random(seed)
     kinds = unicode_8()
@@ -115,16 +128,21 @@ def random_strings(seed, count, longest=40):
             elif choice < 0.95:
                 parts.append("".join(draw.choices(marks, k=draw.randint(2, 6))))
             elif choice < 0.97:
-                parts.append(draw.choice(SPECIALS + ["[CLS", "MASK]", "[", "[mask]"]))
+                parts.append(draw.choice(specials))
             else:
-                parts.append(draw.choice(["the ", "ΟΔΟΣ", "İstanbul", "ﬁ", "naïve ", "##ing", "x" * 101, "é" * 51]))
+                parts.append(draw.choice(oddities))
         yield "".join(parts).encode()
 
 
-def broken_strings(seed, count):
+def random_bpe_strings(seed, count, longest=40):
+    specials = BPE_SPECIALS + ["<s", "mask>", "<", "<MASK>", "</", "\t<mask>"]
+    return random_strings(seed, count, longest, specials, BPE_ODDITIES)
+
+
+def broken_strings(seed, count, strings=random_strings):
     """Random strings with bytes changed, so that they are no longer UTF-8."""
     draw = random.Random(seed)
-    for text in random_strings(seed + 1, count, longest=12):
+    for text in strings(seed + 1, count, longest=12):
         broken = bytearray(text)
         for _ in range(draw.randint(1, 4)):
             broken[draw.randrange(len(broken))] = draw.randrange(256)
@@ -190,8 +208,40 @@ def compare_words(name, casing, texts):
     return report(f"{name}, words, {casing}", count, pieces, differences)
 
 
+def compare_sizes(name, texts):
+    """The words before BPE, by their sizes: each character of theirs is a byte."""
+    tokenizer = reference(ROBERTA, "cased")._tokenizer
+    count = pieces = differences = 0
+    for batch in batches(texts):
+        for text, ours in zip(batch, our_lines(["words", "bytes"], batch), strict=True):
+            words = tokenizer.pre_tokenizer.pre_tokenize_str(text.decode("utf-8", errors="replace"))
+            theirs = [len(word) for word, _ in words]
+            count += 1
+            pieces += len(theirs)
+            if theirs != [int(size) for size in ours.split()]:
+                differences += 1
+                if differences <= 5:
+                    show(text, theirs, ours)
+    return report(f"{name}, words, RoBERTa", count, pieces, differences)
+
+
+def compare_roberta():
+    differences = compare_sizes("every code point", code_points())
+    differences += compare_sizes("random strings", random_bpe_strings(1, RANDOM_STRINGS))
+    differences += compare_ids("every code point", ROBERTA, "RoBERTa", code_points())
+    differences += compare_ids("random strings", ROBERTA, "RoBERTa", random_bpe_strings(1, RANDOM_STRINGS))
+    differences += compare_ids("random strings that are not UTF-8", ROBERTA, "RoBERTa",
+                               broken_strings(2, 20000, random_bpe_strings))
+    differences += compare_ids("glue, every field", ROBERTA, "RoBERTa", glue_fields())
+    differences += compare_ids("text, every line", ROBERTA, "RoBERTa", text_lines())
+    differences += compare_ids("glue and text, whole files", ROBERTA, "RoBERTa", whole_files())
+    print("speed on text:", *our_lines(["time", ROBERTA, "cased"], text_lines()))
+    print("speed on whole files:", *our_lines(["time", ROBERTA, "cased"], whole_files()))
+    return differences
+
+
 def compare():
-    differences = 0
+    differences = compare_roberta()
     for casing in ("uncased", "cased"):
         differences += compare_words("every code point", casing, code_points())
         differences += compare_words("random strings", casing, random_strings(1, RANDOM_STRINGS))
@@ -237,7 +287,49 @@ def train(path, size, min_frequency):
     return "".join(piece + "\n" for piece in vocabulary)
 
 
-def mixed_strings(path, seed, count):
+def byte_characters():
+    """GPT-2's table: the character of each byte."""
+    shown = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    rest = [byte for byte in range(256) if byte not in shown]
+    return {**{byte: chr(byte) for byte in shown}, **{byte: chr(256 + i) for i, byte in enumerate(rest)}}
+
+
+def train_bpe(path, folder, size, min_frequency):
+    """A plain byte-level BPE training: every pair is counted anew for every merge."""
+    tokenizer = reference(ROBERTA, "cased")._tokenizer
+    words = {}
+    for line in open(path, encoding="utf-8"):
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(line.rstrip("\n")):
+            words[word] = words.get(word, 0) + 1
+    spelled = [(list(word), count) for word, count in words.items()]
+    vocabulary = ["<s>", "<pad>", "</s>", "<unk>", *sorted(byte_characters().values())]
+    merges = []
+    while len(vocabulary) < size - 1:
+        pairs = {}
+        for pieces, count in spelled:
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] = pairs.get(pair, 0) + count
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair[0].encode(), pair[1].encode()))
+        if pairs[best] < min_frequency:
+            break
+        vocabulary.append("".join(best))
+        merges.append(best)
+        for pieces, _ in spelled:
+            i = 0
+            while i + 1 < len(pieces):
+                if (pieces[i], pieces[i + 1]) == best:
+                    pieces[i : i + 2] = ["".join(best)]
+                i += 1
+    vocabulary.append("<mask>")
+    os.makedirs(folder, exist_ok=True)
+    with open(f"{folder}/vocab.json", "w", encoding="utf-8") as file:
+        json.dump({piece: i for i, piece in enumerate(vocabulary)}, file, ensure_ascii=False, indent=2)
+        file.write("\n")
+    with open(f"{folder}/merges.txt", "w", encoding="utf-8") as file:
+        file.write("#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in merges))
+
+
+def mixed_strings(path, seed, count, specials=SPECIALS):
     """Strings of the text's own words and characters, cut, joined, in other cases and with other accents."""
     draw = random.Random(seed)
     words = open(path, encoding="utf-8").read().split()
@@ -250,7 +342,7 @@ def mixed_strings(path, seed, count):
             if word and draw.random() < 0.2:
                 at = draw.randint(1, len(word))
                 word = word[:at] + draw.choice(["\u0301", "\u0308", "\u200d", "\u00ad", "\u302e", "!", "中"]) + word[at:]
-            parts.append(draw.choice([word, word, word, word, draw.choice(SPECIALS)]))
+            parts.append(draw.choice([word, word, word, word, draw.choice(specials)]))
         yield draw.choice([" ", " ", "  ", "\t", "-"]).join(parts).encode()
 
 
@@ -271,6 +363,11 @@ def write_samples():
     small = list(mixed_strings(f"{folder}-text.txt", 3, 1500)) + list(random_strings(4, 500, longest=20))
     write_sample(f"{folder}-small.json", f"{folder}-vocab.txt", small)
     write_sample(f"{folder}-bert.json", BERT, random_strings(5, 3000, longest=20))
+    train_bpe(f"{folder}-text.txt", f"{folder}-bpe", size=900, min_frequency=2)
+    small = list(mixed_strings(f"{folder}-text.txt", 6, 1500, BPE_SPECIALS))
+    small += random_bpe_strings(7, 500, longest=10)
+    write_sample(f"{folder}-bpe.json", f"{folder}-bpe", small)
+    write_sample(f"{folder}-roberta.json", ROBERTA, random_bpe_strings(8, 2500, longest=10))
     return 0
 
 

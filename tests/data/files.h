@@ -34,6 +34,20 @@ static inline tokenizer *small_tokenizer(void) {
     return t;
 }
 
+enum { ID_BEGIN = 0, ID_END = 2, ID_BPE_A = 4 }; // of small_bpe; then b, c, ... z; it has nothing else
+
+static inline tokenizer *small_bpe(void) {
+    char text[1024] = "{\"<s>\": 0, \"<pad>\": 1, \"</s>\": 2, \"<unk>\": 3";
+    for (int i = 0; i < 26; i++) sprintf(text + strlen(text), ", \"%c\": %d", 'a' + i, ID_BPE_A + i);
+    strcat(text, ", \"<mask>\": 30}");
+    char merges[] = "#version: 0.2\n";
+    error err = {0};
+    tokenizer_files files = {{{"vocab.json", text, strlen(text)}, {"merges.txt", merges, strlen(merges)}}, 2};
+    tokenizer *t = tokenizer_load_files(&files, true, &err);
+    if (!t) FATAL("%s", err.text);
+    return t;
+}
+
 static inline void assert_columns(const task_columns *c, int first, int second, int label, int fields, bool header,
                                   bool drop_wrong) {
     assert_int_equal(c->text[0], first);

@@ -301,6 +301,35 @@ static const char *const kept[] = {
     "0000000000111111111122222222223333333333444444444455555444446666554444777655544488765555449876555554",
 };
 
+// The ids of a pair of a, b, ... [first] and p, q, ... [second]; how many.
+static int64_t expect_pair(int32_t *out, int first, int second, bool roberta) {
+    int32_t *at = out, a = roberta ? ID_BPE_A : ID_A;
+    *at++ = roberta ? ID_BEGIN : ID_CLS;
+    for (int i = 0; i < first; i++) *at++ = a + i;
+    for (int i = 0; i < (roberta ? 2 : 1); i++) *at++ = roberta ? ID_END : ID_SEP;
+    for (int i = 0; i < second; i++) *at++ = a + 'p' - 'a' + i;
+    *at++ = roberta ? ID_END : ID_SEP;
+    return at - out;
+}
+
+static void check_pairs(const task *t, const char *folder, const char *text, const tokenizer *tokens, int budget,
+                        bool roberta) {
+    dataset d;
+    error err;
+    int truncated = 0, specials = roberta ? 4 : 3;
+    assert_true(load_dev(&d, t, folder, tokens, text, budget + specials, &err));
+    for (int pair = 0; pair < 100; pair++) {
+        int whole = pair / 10 + pair % 10, room = whole < budget ? whole : budget;
+        int first = kept[budget][pair] - '0';
+        int32_t ids[32];
+        truncated += room < whole;
+        assert_ids(&d, pair, ids, expect_pair(ids, first, room - first, roberta));
+        assert_int_equal(d.second[pair], roberta ? room + specials : first + 2); // RoBERTa: none has type 1
+    }
+    assert_int_equal(d.truncated, truncated);
+    dataset_destroy(&d);
+}
+
 static void test_truncate_pairs(void **state) {
     task t = pair_task();
     char text[8192] = "i\ta\tb\tl\n";
@@ -312,27 +341,32 @@ static void test_truncate_pairs(void **state) {
         for (int i = 0; i < pair % 10; i++) out += sprintf(out, "%c ", 'p' + i);
         sprintf(out, "\tentailment\n");
     }
-    for (int max_length = 3; max_length < 13; max_length++) {
-        dataset d;
-        error err;
-        int truncated = 0;
-        assert_true(load_dev(&d, &t, *state, tok, text, max_length, &err));
-        for (int pair = 0; pair < 100; pair++) {
-            int whole = pair / 10 + pair % 10, room = whole < max_length - 3 ? whole : max_length - 3;
-            int first = kept[max_length - 3][pair] - '0', second = room - first;
-            const int32_t *ids = d.ids + d.starts[pair];
-            truncated += room < whole;
-            assert_int_equal(dataset_length(&d, pair), room + 3);
-            assert_int_equal(d.second[pair], first + 2);
-            assert_int_equal(*ids++, ID_CLS);
-            for (int i = 0; i < first; i++) assert_int_equal(*ids++, ID_A + i);
-            assert_int_equal(*ids++, ID_SEP);
-            for (int i = 0; i < second; i++) assert_int_equal(*ids++, ID_A + 'p' - 'a' + i);
-            assert_int_equal(*ids++, ID_SEP);
-        }
-        assert_int_equal(d.truncated, truncated);
-        dataset_destroy(&d);
+    tokenizer *bpe = small_bpe();
+    for (int budget = 0; budget < 10; budget++) {
+        check_pairs(&t, *state, text, tok, budget, false);
+        check_pairs(&t, *state, text, bpe, budget, true);
     }
+    dataset d;
+    error err;
+    assert_false(load_dev(&d, &t, *state, bpe, text, 3, &err));
+    assert_error(&err, "data.max_length is 3, but task rte takes 4 special tokens alone", "");
+    tokenizer_destroy(bpe);
+    task_destroy(&t);
+}
+
+static void test_single_roberta(void **state) {
+    task t;
+    dataset d;
+    error err;
+    tokenizer *bpe = small_bpe();
+    assert_true(task_find(&t, "sst2", &err));
+    assert_true(load_dev(&d, &t, *state, bpe, "sentence\tlabel\nba\t1\n<mask>a\t0\n", 3, &err));
+    assert_ids(&d, 0, (int32_t[]){ID_BEGIN, ID_BPE_A + 1, ID_END}, 3);
+    assert_ids(&d, 1, (int32_t[]){ID_BEGIN, 30, ID_END}, 3);
+    assert_int_equal(d.second[0], 3);
+    assert_int_equal(d.truncated, 2);
+    dataset_destroy(&d);
+    tokenizer_destroy(bpe);
     task_destroy(&t);
 }
 
@@ -373,7 +407,8 @@ int main(void) {
         IN_FOLDER(test_single),          IN_FOLDER(test_quirks),         IN_FOLDER(test_mark_without_header),
         IN_FOLDER(test_last_column),     IN_FOLDER(test_drop_wrong),     IN_FOLDER(test_invalid_utf8),
         IN_FOLDER(test_row_errors),      IN_FOLDER(test_paths),          IN_FOLDER(test_no_header_and_few_columns),
-        IN_FOLDER(test_truncate_single), IN_FOLDER(test_truncate_pairs), cmocka_unit_test(test_options),
+        IN_FOLDER(test_truncate_single), IN_FOLDER(test_truncate_pairs), IN_FOLDER(test_single_roberta),
+        cmocka_unit_test(test_options),
     };
     tok = small_tokenizer();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -112,10 +112,11 @@ static void count_words(vocabulary_counter *counter, const corpus *c) {
 static void check_corpus(corpus *c, int size, int min_frequency) {
     error err = {0};
     vocabulary_settings settings = {size + 5, min_frequency, 100, true};
-    vocabulary_counter *counter = vocabulary_counter_create(true);
+    vocabulary_counter *counter = vocabulary_counter_create(TOKENIZER_WORDPIECE, true);
     count_words(counter, c);
-    char *trained = vocabulary_train(counter, &settings, NULL, &err);
-    if (!trained) fail_msg("%s", err.text);
+    tokenizer_files files;
+    if (!vocabulary_train(counter, &settings, &files, NULL, &err)) fail_msg("%s", err.text);
+    const char *trained = files.file[0].text;
     train_naively(c, size, min_frequency);
 
     int pieces = -5; // the special ones
@@ -127,7 +128,7 @@ static void check_corpus(corpus *c, int size, int min_frequency) {
         assert_memory_equal(line, c->vocabulary[pieces], length);
     }
     assert_int_equal(pieces, c->size);
-    memory_free(trained);
+    tokenizer_files_free(&files);
     vocabulary_counter_destroy(counter);
 }
 

@@ -1,6 +1,6 @@
-// Fixed samples of what Hugging Face's BertTokenizerFast makes of strings (written by tests/compare/tokens): random
-// characters of all of Unicode 8 over BERT's own vocabulary, and words of tests/reference/tokens-text.txt, cut and
-// mixed, over a small one.
+// Fixed samples of what Hugging Face's BertTokenizerFast and RobertaTokenizerFast make of strings (written by
+// tests/compare/tokens): random characters of all of Unicode 8 over BERT's and RoBERTa's own vocabularies, and words of
+// tests/reference/tokens-text.txt, cut and mixed, over small ones.
 #include "../support.h"
 
 #include "tokenizer/tokenizer.h"
@@ -45,7 +45,20 @@ static void test_bert_vocabulary(void **state) {
     check_sample(vocabulary, "tests/reference/tokens-bert.json");
 }
 
+static void test_small_bpe(void **state) {
+    (void)state;
+    check_sample("tests/reference/tokens-bpe", "tests/reference/tokens-bpe.json");
+}
+
+static void test_roberta_vocabulary(void **state) {
+    (void)state;
+    const char *vocabulary = test_data("vocab/roberta");
+    if (!vocabulary) skip();
+    check_sample(vocabulary, "tests/reference/tokens-roberta.json");
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_small_vocabulary), cmocka_unit_test(test_bert_vocabulary)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_small_vocabulary), cmocka_unit_test(test_bert_vocabulary),
+                                       cmocka_unit_test(test_small_bpe), cmocka_unit_test(test_roberta_vocabulary)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,12 +15,15 @@ static char *read_file(const char *path, size_t *size) {
 
 static char *train(const char *text, size_t size, vocabulary_settings settings) {
     error err = {0};
-    vocabulary_counter *c = vocabulary_counter_create(settings.lower_case);
+    vocabulary_counter *c = vocabulary_counter_create(TOKENIZER_WORDPIECE, settings.lower_case);
+    tokenizer_files files;
     assert_int_equal(vocabulary_count(c, text, size), 0);
-    char *vocabulary = vocabulary_train(c, &settings, NULL, &err);
-    if (!vocabulary) fail_msg("%s", err.text);
+    if (!vocabulary_train(c, &settings, &files, NULL, &err)) fail_msg("%s", err.text);
     vocabulary_counter_destroy(c);
-    return vocabulary;
+    assert_int_equal(files.n, 1);
+    assert_string_equal(files.file[0].name, "vocab.txt");
+    assert_int_equal(files.file[0].size, strlen(files.file[0].text));
+    return files.file[0].text;
 }
 
 #define SPECIAL_LINES "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n"
@@ -132,7 +135,7 @@ static void test_alphabet(void **state) {
 
 static void test_counting(void **state) {
     (void)state;
-    vocabulary_counter *c = vocabulary_counter_create(true);
+    vocabulary_counter *c = vocabulary_counter_create(TOKENIZER_WORDPIECE, true);
     char longer[102];
     memset(longer, 'a', sizeof longer);
     assert_int_equal(vocabulary_count(c, "The the, [MASK]", 15), 0); // special pieces are no words
@@ -150,21 +153,21 @@ static void test_counting(void **state) {
 static void test_errors(void **state) {
     (void)state;
     error err = {0};
+    tokenizer_files files = {0};
     vocabulary_settings settings = {.size = 10, .min_frequency = 1, .alphabet = 100, .lower_case = true};
-    vocabulary_counter *c = vocabulary_counter_create(true);
+    vocabulary_counter *c = vocabulary_counter_create(TOKENIZER_WORDPIECE, true);
     vocabulary_count(c, " \n", 2);
-    assert_null(vocabulary_train(c, &settings, NULL, &err));
+    assert_int_equal(vocabulary_train(c, &settings, &files, NULL, &err), 0);
     assert_int_equal(err.kind, ERROR_INPUT);
     assert_non_null(strstr(err.text, "no word"));
     vocabulary_count(c, "abc def", 7); // 2 forms at the beginning, 4 inside, 5 special pieces
     error_clear(&err);
-    assert_null(vocabulary_train(c, &settings, NULL, &err));
+    assert_int_equal(vocabulary_train(c, &settings, &files, NULL, &err), 0);
     assert_int_equal(err.kind, ERROR_INPUT);
     assert_non_null(strstr(err.text, "11"));
     settings.size = 11;
-    char *vocabulary = vocabulary_train(c, &settings, NULL, &err);
-    assert_non_null(vocabulary);
-    memory_free(vocabulary);
+    assert_int_equal(vocabulary_train(c, &settings, &files, NULL, &err), 11);
+    tokenizer_files_free(&files);
     vocabulary_counter_destroy(c);
 }
 

@@ -33,11 +33,11 @@ static void write_examples(const char *name) {
     write_text(name, text);
 }
 
-static void write_config(const char *name, int types) {
+static void write_config(const char *name, int pieces, int types) {
     char *text = memory_format("{\"vocab_size\": %d, \"hidden_size\": 16, \"num_hidden_layers\": 1, "
                                "\"num_attention_heads\": 2, \"intermediate_size\": 32, "
                                "\"max_position_embeddings\": 16, \"type_vocab_size\": %d}",
-                               SPECIAL + WORDS, types);
+                               pieces, types);
     write_text(name, text);
     memory_free(text);
 }
@@ -48,14 +48,35 @@ static void write_vocabulary(const char *name, bool backwards) {
     write_text(name, text);
 }
 
+// The same words as byte-level BPE: a letter behind w, and in front of it "w" or " w".
+static void write_bpe(const char *name, bool backwards) {
+    char *path = memory_format("%s/%s", folder, name), *file;
+    char pieces[1024] = "{\"<s>\": 0, \"<pad>\": 1, \"</s>\": 2, \"<unk>\": 3, \"w\": 4, \"\u0120w\": 5, \"\u0120\": 6";
+    error err = {0};
+    if (!file_make_folders(path, &err)) FATAL("%s", err.text);
+    for (int i = 0; i < WORDS; i++)
+        sprintf(pieces + strlen(pieces), ", \"%c\": %d", 'a' + (backwards ? WORDS - 1 - i : i), 7 + i);
+    strcat(pieces, "}");
+    file = memory_format("%s/vocab.json", name);
+    write_text(file, pieces);
+    memory_free(file);
+    file = memory_format("%s/merges.txt", name);
+    write_text(file, "#version: 0.2\n\u0120 w\n");
+    memory_free(file);
+    memory_free(path);
+}
+
 static void write_toy(void) {
     write_text("toy.ini", "[task]\nmetric = accuracy\nlabel = 0\nlabel = 1\n[columns]\ntext = 1, 2\nlabel = 3\n");
     write_examples("train.tsv");
     write_examples("dev.tsv");
-    write_config("model.json", 2);
-    write_config("one-type.json", 1);
+    write_config("model.json", SPECIAL + WORDS, 2);
+    write_config("one-type.json", SPECIAL + WORDS, 1);
+    write_config("bpe.json", 7 + WORDS, 1);
     write_vocabulary("vocab.txt", false);
     write_vocabulary("backwards.txt", true);
+    write_bpe("bpe", false);
+    write_bpe("bpe-backwards", true);
 }
 
 static char *in_folder(const char *name) { return memory_format("%s/%s", folder, name); }
@@ -216,6 +237,32 @@ static void test_pairs_need_two_types(void **state) {
     must_fail(&s, ERROR_INPUT, "type_vocab_size");
 }
 
+// RoBERTa's pairs need one, and both files of the vocabulary travel with the checkpoint.
+static void test_bpe(void **state) {
+    (void)state;
+    finetune_settings s = settings_of("roberta", 2), changed;
+    set_path(s.model.config, "bpe.json");
+    set_path(s.data.vocab, "bpe");
+    must_run(&s);
+    s.train.max_steps = 4;
+    changed = resumed(s);
+    set_path(changed.data.vocab, "bpe-backwards");
+    must_fail(&changed, ERROR_INPUT, "data.vocab");
+    s = resumed(s);
+    must_run(&s);
+    check_whole("roberta", 4);
+    evaluate_settings e;
+    option_table tables[EVALUATE_TABLES];
+    evaluate_tables(tables, &e);
+    option_set_defaults(tables, EVALUATE_TABLES);
+    snprintf(e.data_dir, sizeof e.data_dir, "%s", folder);
+    error err = {0};
+    if (!train_evaluate(s.run.out, &e, &err)) FATAL("%s", err.text);
+    set_path(changed.data.vocab, "vocab.txt");
+    set_path(changed.model.config, "one-type.json");
+    must_fail(&changed, ERROR_INPUT, "type_vocab_size");
+}
+
 // A model that has lost its numbers is told so, wherever that shows first: here the first update is far too long, and
 // the evaluation behind it meets what is no number.
 static void test_divergence(void **state) {
@@ -259,6 +306,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_resume_before_first_checkpoint),
         cmocka_unit_test(test_resume_as_another),
         cmocka_unit_test(test_pairs_need_two_types),
+        cmocka_unit_test(test_bpe),
         cmocka_unit_test(test_divergence),
         cmocka_unit_test(test_stop), // last: the signal is remembered
     };
