@@ -2,8 +2,7 @@
 
 static linear projection(const layer_parameters *l, int i) { return i == 0 ? l->query : i == 1 ? l->key : l->value; }
 
-void attention_block_forward(model *m, int64_t layer, float *partial, const float *x, const micro_batch *batch,
-                             model_pass pass) {
+void attention_block_begin(model *m, int64_t layer, const float *x, const micro_batch *batch, model_pass pass) {
     const layer_parameters *l = &m->layers[layer];
     layer_cache *cache = &m->caches[layer];
     int64_t hidden = m->config.hidden, head_size = hidden / m->config.heads, tokens = batch->tokens;
@@ -18,7 +17,16 @@ void attention_block_forward(model *m, int64_t layer, float *partial, const floa
                       m->mine->heads.first, head_size,
                       model_dropout(m, pass, RANDOM_DROPOUT_PROBABILITIES, layer, m->config.attention_dropout),
                       m->attention_scratch);
-    linear_forward(partial, cache->context, l->attention_output.weight->value, NULL, tokens, local, hidden);
+    time_span(before);
+}
+
+void attention_block_forward(model *m, int64_t layer, float *partial, const float *x, const micro_batch *batch,
+                             model_pass pass) {
+    int64_t hidden = m->config.hidden, local = m->mine->heads.count * (hidden / m->config.heads);
+    attention_block_begin(m, layer, x, batch, pass);
+    span before = time_span(SPAN_ATTENTION);
+    linear_forward(partial, m->caches[layer].context, m->layers[layer].attention_output.weight->value, NULL,
+                   batch->tokens, local, hidden);
     time_span(before);
 }
 

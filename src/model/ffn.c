@@ -1,6 +1,6 @@
 #include "model/internal.h"
 
-void ffn_block_forward(model *m, int64_t layer, float *partial, const float *x, int64_t tokens) {
+void ffn_block_begin(model *m, int64_t layer, const float *x, int64_t tokens) {
     const layer_parameters *l = &m->layers[layer];
     layer_cache *cache = &m->caches[layer];
     int64_t hidden = m->config.hidden, neurons = m->mine->neurons.count;
@@ -8,7 +8,14 @@ void ffn_block_forward(model *m, int64_t layer, float *partial, const float *x, 
     linear_forward(cache->pre, x, l->intermediate.weight->value, NULL, tokens, hidden, neurons);
     bias_gelu_forward(cache->act, cache->pre, cache->pre, l->intermediate.bias->value, tokens, neurons);
     parallel_progress();
-    linear_forward(partial, cache->act, l->output.weight->value, NULL, tokens, neurons, hidden);
+    time_span(before);
+}
+
+void ffn_block_forward(model *m, int64_t layer, float *partial, const float *x, int64_t tokens) {
+    ffn_block_begin(m, layer, x, tokens);
+    span before = time_span(SPAN_FFN);
+    linear_forward(partial, m->caches[layer].act, m->layers[layer].output.weight->value, NULL, tokens,
+                   m->mine->neurons.count, m->config.hidden);
     time_span(before);
 }
 

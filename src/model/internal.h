@@ -9,15 +9,22 @@
 enum { PARTIAL_ATTENTION = 0, PARTIAL_FFN = 1, PARTIAL_WORDS = 0, PARTIAL_GRADIENT = 0 };
 
 // Slots: the x of every layer (and SAF's u between its blocks), then the two gradients that go into the branches.
+// Without a backward pass two slots take turns for all x and u. The masked-LM head's h takes the first gradient's.
 int slot_of_input(const model *m, int64_t layer);  // x
 int slot_of_middle(const model *m, int64_t layer); // SAF's u
 int slot_of_gradient(const model *m, int branch);  // 0 attention, 1 FFN
+int slot_of_head(const model *m);
 
 dropout model_dropout(const model *m, model_pass pass, random_purpose purpose, int64_t layer, double p);
 
 // embedding.c: ids -> slot of layer 0's input; backward from the gradient at it (m->dresidual plus the reduced parts).
 void embedding_forward(model *m, const micro_batch *batch, model_pass pass);
 void embedding_backward(model *m, const micro_batch *batch, model_pass pass);
+
+// attention.c and ffn.c: a block in two parts. The first fills the layer's cache from x, the second makes the partial
+// result of it, so that recomputing does no more than it needs.
+void attention_block_begin(model *m, int64_t layer, const float *x, const micro_batch *batch, model_pass pass);
+void ffn_block_begin(model *m, int64_t layer, const float *x, int64_t tokens);
 
 // attention.c: partial [T, H] = this rank's heads' part of Attn(x), without the output bias.
 void attention_block_forward(model *m, int64_t layer, float *partial, const float *x, const micro_batch *batch,
@@ -41,5 +48,9 @@ void layer_backward(model *m, int64_t layer, bool last, const micro_batch *batch
 // head.c: pooler and classifier on the first tokens that lie in this rank's slice.
 void head_forward(model *m, const micro_batch *batch, model_pass pass);
 void head_backward(model *m, const micro_batch *batch, model_pass pass); // sets m->dresidual
+
+// masked.c: the masked-LM head.
+double masked_forward(model *m, const micro_batch *batch, const masked_tokens *masked, int64_t *correct);
+void masked_backward(model *m, const micro_batch *batch, const masked_tokens *masked, float scale); // as above
 
 #endif

@@ -61,6 +61,15 @@ static void branch_gradient(model *m, int which, linear output, dropout drop, co
     time_span(before);
 }
 
+// What the blocks keep of the forward pass, once more, unless this layer was the last to fill the cache. It takes no
+// exchange: x is in its slot.
+static void recompute(model *m, int64_t layer, bool last, const float *attention_x, const float *ffn_x,
+                      const micro_batch *batch, model_pass pass) {
+    if (!m->recompute || last) return;
+    if (m->mine->heads.count) attention_block_begin(m, layer, attention_x, batch, pass);
+    if (m->mine->neurons.count) ffn_block_begin(m, layer, ffn_x, batch->tokens);
+}
+
 // ---- PAF
 
 static void paf_forward(model *m, int64_t layer, const micro_batch *batch, model_pass pass) {
@@ -78,6 +87,7 @@ static void paf_forward(model *m, int64_t layer, const micro_batch *batch, model
 
 static void paf_backward(model *m, int64_t layer, bool last, const micro_batch *batch, model_pass pass) {
     const float *x = exchange_slot(m->ex, slot_of_input(m, layer));
+    recompute(m, layer, last, x, x, batch, pass);
     norm_backward(m, layer, 1, !last);
     branch_gradient(m, 0, m->layers[layer].attention_output, attention_branch(m, layer, pass).drop, batch);
     branch_gradient(m, 1, m->layers[layer].output, ffn_branch(m, layer, pass).drop, batch);
@@ -115,20 +125,20 @@ static void saf_forward(model *m, int64_t layer, const micro_batch *batch, model
 static void saf_backward(model *m, int64_t layer, bool last, const micro_batch *batch, model_pass pass) {
     int attention = slot_of_gradient(m, 0), ffn = slot_of_gradient(m, 1);
     float *dx = exchange_partial(m->ex, PARTIAL_GRADIENT);
+    const float *x = exchange_slot(m->ex, slot_of_input(m, layer));
+    const float *middle = exchange_slot(m->ex, slot_of_middle(m, layer));
+    recompute(m, layer, last, x, middle, batch, pass);
     norm_backward(m, layer, 1, !last);
     branch_gradient(m, 1, m->layers[layer].output, ffn_branch(m, layer, pass).drop, batch);
     exchange_gather(m->ex, &(exchange_item){ffn, m->place->owns_neurons}, 1);
     if (m->mine->neurons.count)
-        ffn_block_backward(m, layer, dx, exchange_slot(m->ex, ffn), exchange_slot(m->ex, slot_of_middle(m, layer)),
-                           batch->tokens, false);
+        ffn_block_backward(m, layer, dx, exchange_slot(m->ex, ffn), middle, batch->tokens, false);
     exchange_reduce(m->ex, &(exchange_item){PARTIAL_GRADIENT, m->place->owns_neurons}, 1);
 
     norm_backward(m, layer, 0, true);
     branch_gradient(m, 0, m->layers[layer].attention_output, attention_branch(m, layer, pass).drop, batch);
     exchange_gather(m->ex, &(exchange_item){attention, m->place->owns_heads}, 1);
-    if (m->mine->heads.count)
-        attention_block_backward(m, layer, dx, exchange_slot(m->ex, attention),
-                                 exchange_slot(m->ex, slot_of_input(m, layer)), batch, pass);
+    if (m->mine->heads.count) attention_block_backward(m, layer, dx, exchange_slot(m->ex, attention), x, batch, pass);
     exchange_reduce(m->ex, &(exchange_item){PARTIAL_GRADIENT, m->place->owns_heads}, 1);
 }
 

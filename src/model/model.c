@@ -4,12 +4,11 @@
 
 // ---- slots and masks
 
-int model_slots(const model_config *config, bool training) {
-    int64_t per_layer = config->design == DESIGN_PAF ? 1 : 2;
-    return training ? (int)(per_layer * config->layers + 1 + 2) : 2;
+static int slots_needed(const model *m) {
+    if (m->training) return slot_of_gradient(m, 1) + 1;
+    return m->head == HEAD_MASKED_LM ? slot_of_head(m) + 1 : 2;
 }
 
-// Without a backward pass two slots take turns.
 static int slot(const model *m, int64_t i) { return (int)(m->training ? i : i % 2); }
 
 int slot_of_input(const model *m, int64_t layer) { return slot(m, m->config.design == DESIGN_PAF ? layer : 2 * layer); }
@@ -17,6 +16,8 @@ int slot_of_input(const model *m, int64_t layer) { return slot(m, m->config.desi
 int slot_of_middle(const model *m, int64_t layer) { return slot(m, 2 * layer + 1); }
 
 int slot_of_gradient(const model *m, int branch) { return slot_of_input(m, m->config.layers) + 1 + branch; }
+
+int slot_of_head(const model *m) { return m->training ? slot_of_gradient(m, 0) : 2; }
 
 dropout model_dropout(const model *m, model_pass pass, random_purpose purpose, int64_t layer, double p) {
     (void)m;
@@ -96,8 +97,14 @@ static void build_table(model *m, bool first_rank) {
     add(&b, "embeddings.token_type_embeddings", "weight", 2, c->types, c->hidden, SPLIT_NONE, none, INITIAL_NORMAL);
     add_norm(&b, "embeddings.LayerNorm", c->hidden);
     for (int64_t l = 0; l < c->layers; l++) add_layer(&b, l);
-    add_linear(&b, "pooler.dense", c->hidden, c->hidden, SPLIT_NONE, none);
-    add_linear(&b, "classifier", m->classes, c->hidden, SPLIT_NONE, none);
+    if (m->head == HEAD_CLASSIFIER) {
+        add_linear(&b, "pooler.dense", c->hidden, c->hidden, SPLIT_NONE, none);
+        add_linear(&b, "classifier", m->classes, c->hidden, SPLIT_NONE, none);
+    } else {
+        add_linear(&b, "cls.predictions.transform.dense", c->hidden, c->hidden, SPLIT_NONE, none);
+        add_norm(&b, "cls.predictions.transform.LayerNorm", c->hidden);
+        add(&b, "cls.predictions", "bias", 1, c->vocabulary, 1, SPLIT_ROWS, m->mine->vocabulary, INITIAL_ZERO);
+    }
 }
 
 static linear find(model *m, const char *name) {
@@ -121,6 +128,9 @@ static void find_parameters(model *m) {
     m->embedding_norm = find(m, "embeddings.LayerNorm");
     m->pooler = find(m, "pooler.dense");
     m->classifier = find(m, "classifier");
+    m->masked.dense = find(m, "cls.predictions.transform.dense");
+    m->masked.norm = find(m, "cls.predictions.transform.LayerNorm");
+    m->masked.bias = find(m, "cls.predictions");
     m->layers = memory_allocate((size_t)m->config.layers, sizeof *m->layers);
     for (int64_t l = 0; l < m->config.layers; l++)
         m->layers[l] = (layer_parameters){
@@ -151,7 +161,7 @@ static void *take(allocator *a, int64_t count, size_t size) {
 
 static float *take_floats(allocator *a, int64_t count) { return take(a, count, sizeof(float)); }
 
-static void take_cache(allocator *a, const model *m, layer_cache *cache, int64_t slice) {
+static void take_cache(allocator *a, const model *m, layer_cache *cache) {
     int64_t t = m->max_tokens, h = m->config.hidden, heads = m->mine->heads.count;
     int64_t local = heads * (h / m->config.heads);
     cache->qkv = take_floats(a, 3 * t * local);
@@ -159,25 +169,28 @@ static void take_cache(allocator *a, const model *m, layer_cache *cache, int64_t
     cache->lse = take_floats(a, heads * t);
     cache->pre = take_floats(a, t * m->mine->neurons.count);
     cache->act = take_floats(a, t * m->mine->neurons.count);
-    for (int norm = m->config.design == DESIGN_SAF ? 0 : 1; m->training && norm < 2; norm++) {
-        cache->normalised[norm] = take_floats(a, slice * h);
+}
+
+static void take_norms(allocator *a, const model *m, layer_cache *cache, int64_t slice) {
+    for (int norm = m->config.design == DESIGN_SAF ? 0 : 1; norm < 2; norm++) {
+        cache->normalised[norm] = take_floats(a, slice * m->config.hidden);
         cache->rstd[norm] = take_floats(a, slice);
     }
 }
 
-static void take_activations(allocator *a, model *m, int64_t longest) {
-    int64_t t = m->max_tokens, n = m->max_sequences, h = m->config.hidden;
-    int64_t slice = t / m->place->team + 1;
-    int64_t local = m->mine->heads.count * (h / m->config.heads), neurons = m->mine->neurons.count;
+static void take_caches(allocator *a, model *m, int64_t slice) {
     for (int64_t l = 0; l < m->config.layers; l++) {
-        if (m->training || l == 0)
-            take_cache(a, m, &m->caches[l], slice);
+        layer_cache *cache = &m->caches[l];
+        if (l == 0 || (m->training && !m->recompute))
+            take_cache(a, m, cache);
         else
-            m->caches[l] = m->caches[0];
+            *cache = m->caches[0];
+        if (m->training) take_norms(a, m, cache, slice);
     }
-    m->scratch = take_floats(a, t * (local > neurons ? local : neurons));
-    m->attention_scratch = take_floats(a, attention_scratch_size(longest));
-    m->row_buffer = take_floats(a, slice * h);
+}
+
+static void take_classifier(allocator *a, model *m) {
+    int64_t n = m->max_sequences, h = m->config.hidden;
     m->head_rows = take(a, n, sizeof *m->head_rows);
     m->head_sequences = take(a, n, sizeof *m->head_sequences);
     m->head_numbers = take(a, n, sizeof *m->head_numbers);
@@ -186,8 +199,37 @@ static void take_activations(allocator *a, model *m, int64_t longest) {
     m->dropped = take_floats(a, n * h);
     m->logits = take_floats(a, n * m->classes);
     m->dlogits = take_floats(a, n * m->classes);
+    if (m->training) m->dpooled = take_floats(a, n * h);
+}
+
+static void take_masked_head(allocator *a, model *m, int64_t slice) {
+    masked_head *k = &m->masked;
+    int64_t n = k->capacity, rows = slice < n ? slice : n, h = m->config.hidden;
+    k->slices = take(a, m->place->team, sizeof *k->slices);
+    k->input = take_floats(a, rows * h);
+    k->pre = take_floats(a, rows * h);
+    k->act = take_floats(a, rows * h);
+    k->normalised = take_floats(a, rows * h);
+    k->rstd = take_floats(a, rows);
+    k->logits = take_floats(a, n * m->mine->vocabulary.count);
+    k->lse = take_floats(a, n);
+    k->mine = take(a, n, sizeof *k->mine);
+    k->all = take(a, m->place->team * n, sizeof *k->all);
+}
+
+static void take_activations(allocator *a, model *m, int64_t longest) {
+    int64_t t = m->max_tokens, h = m->config.hidden;
+    int64_t slice = t / m->place->team + 1;
+    int64_t local = m->mine->heads.count * (h / m->config.heads), neurons = m->mine->neurons.count;
+    take_caches(a, m, slice);
+    m->scratch = take_floats(a, t * (local > neurons ? local : neurons));
+    m->attention_scratch = take_floats(a, attention_scratch_size(longest));
+    m->row_buffer = take_floats(a, slice * h);
+    if (m->head == HEAD_CLASSIFIER)
+        take_classifier(a, m);
+    else
+        take_masked_head(a, m, slice);
     if (!m->training) return;
-    m->dpooled = take_floats(a, n * h);
     m->dqkv = take_floats(a, 3 * t * local);
     m->dresidual = take_floats(a, slice * h);
     m->embedding_normalised = take_floats(a, slice * h);
@@ -199,6 +241,9 @@ static void take_activations(allocator *a, model *m, int64_t longest) {
 bool model_create(model *m, const model_config *config, const model_request *request, const topology *t,
                   const placement *place, error *err) {
     *m = (model){.config = *config,
+                 .head = request->head,
+                 .masked.capacity = request->max_masked,
+                 .recompute = request->recompute,
                  .classes = request->classes,
                  .mine = &place->shares[t->team_rank],
                  .place = place,
@@ -206,7 +251,7 @@ bool model_create(model *m, const model_config *config, const model_request *req
                  .max_tokens = request->max_tokens,
                  .max_sequences = request->max_sequences};
     REQUIRE(m->max_tokens >= request->longest);
-    m->ex = exchange_create(t, request->exchange, m->max_tokens, config->hidden, model_slots(config, m->training), err);
+    m->ex = exchange_create(t, request->exchange, m->max_tokens, config->hidden, slots_needed(m), err);
     if (!m->ex) return false;
     build_table(m, t->team_rank == 0);
     parameter_allocate(&m->table, m->training, m->training);
@@ -236,19 +281,43 @@ void model_layers_backward(model *m, const micro_batch *batch, model_pass pass) 
     for (int64_t l = m->config.layers - 1; l >= 0; l--) layer_backward(m, l, l == m->config.layers - 1, batch, pass);
 }
 
-void model_forward(model *m, const micro_batch *batch, model_pass pass) {
+static void encode(model *m, const micro_batch *batch, model_pass pass) {
     REQUIRE(batch->tokens <= m->max_tokens && batch->sequences <= m->max_sequences);
     exchange_begin(m->ex, m->place, batch->tokens);
     embedding_forward(m, batch, pass);
     model_layers_forward(m, batch, pass);
+}
+
+// From m->dresidual, which the head has set.
+static void encode_backward(model *m, const micro_batch *batch, model_pass pass) {
+    model_layers_backward(m, batch, pass);
+    embedding_backward(m, batch, pass);
+}
+
+void model_forward(model *m, const micro_batch *batch, model_pass pass) {
+    REQUIRE(m->head == HEAD_CLASSIFIER);
+    encode(m, batch, pass);
     head_forward(m, batch, pass);
 }
 
 void model_backward(model *m, const micro_batch *batch, model_pass pass) {
     REQUIRE(m->training);
     head_backward(m, batch, pass);
-    model_layers_backward(m, batch, pass);
-    embedding_backward(m, batch, pass);
+    encode_backward(m, batch, pass);
+}
+
+double model_masked_forward(model *m, const micro_batch *batch, const masked_tokens *masked, model_pass pass,
+                            int64_t *correct) {
+    REQUIRE(m->head == HEAD_MASKED_LM && masked->n <= m->masked.capacity);
+    encode(m, batch, pass);
+    return masked_forward(m, batch, masked, correct);
+}
+
+void model_masked_backward(model *m, const micro_batch *batch, const masked_tokens *masked, model_pass pass,
+                           float scale) {
+    REQUIRE(m->training);
+    masked_backward(m, batch, masked, scale);
+    encode_backward(m, batch, pass);
 }
 
 void model_reduce_gradients(model *m, comm *team) {

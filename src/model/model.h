@@ -5,11 +5,13 @@
 //
 // Data of one micro-batch, T packed tokens, on every rank of a team:
 //
-//     ids -> embeddings -> x0 [T, H] -> layer 0 -> x1 -> ... -> xL -> pooler and classifier on the first tokens ->
-//     logits
+//     ids -> embeddings -> x0 [T, H] -> layer 0 -> x1 -> ... -> xL -> head -> logits
+//
+//     classifier    pooler and classifier on the first tokens
+//     masked LM     transform and the tied word embeddings on the masked tokens
 //
 // x lies in the exchange's slots, whole on every rank; what LayerNorm keeps for the backward pass, and the head, is
-// shared out by token slices.
+// shared out by token slices; the logits over the vocabulary by its rows.
 #ifndef PAF_MODEL_H
 #define PAF_MODEL_H
 
@@ -66,7 +68,8 @@ typedef struct {
     linear query, key, value, attention_output, attention_norm, intermediate, output, output_norm;
 } layer_parameters;
 
-// What a layer keeps for its backward pass, by who owns it.
+// What a layer keeps for its backward pass, by who owns it. Where it is recomputed all layers share everything but the
+// last two lines.
 typedef struct {
     float *qkv;           // [3, heads, T, head_size]   ranks with heads
     float *context;       // [T, heads * head_size]     ranks with heads
@@ -76,13 +79,30 @@ typedef struct {
     float *rstd[2];       // [slice]
 } layer_cache;
 
+typedef enum { HEAD_CLASSIFIER, HEAD_MASKED_LM } model_head;
+
+// Of the masked rows of a micro-batch, n of them, each rank's slice is those that lie in its token slice. The
+// transformed h [n, H], whole on every rank with words, and the gradient at it lie in the exchange's buffers.
+typedef struct {
+    linear dense, norm, bias; // cls.predictions; bias: of the vocabulary's pieces, this rank's part, as bias.bias
+    int64_t capacity;         // masked rows of a micro-batch, at most
+    range *slices;            // [team] masked rows, by who has their tokens
+    float *input, *pre, *act; // [slice, H] each
+    float *normalised, *rstd; // [slice, H], [slice]
+    float *logits;            // [n, vocabulary rows of this rank]; after the backward pass their gradient
+    float *lse;               // [n]
+    vocabulary_statistics *mine, *all; // [n], [team, n]
+} masked_head;
+
 typedef struct {
     model_config config;
-    int64_t classes; // 1: regression
+    model_head head;
+    int64_t classes; // of the classifier; 1: regression
     const placement_share *mine;
     const placement *place;                                          // borrowed
     exchange *ex;                                                    // owned
     bool training;                                                   // has gradients and caches for a backward pass
+    bool recompute;                                                  // layers are computed again in the backward pass
     parameter_table table;                                           // owned
     layer_parameters *layers;                                        // [config.layers]
     linear word, position, type, embedding_norm, pooler, classifier; // bias NULL where there is none
@@ -103,6 +123,7 @@ typedef struct {
     float *first, *pooled, *dropped, *dpooled; // [max_sequences, H]
     float *logits, *dlogits;                   // [max_sequences, classes]
     int64_t head_n; // sequences of the current micro-batch whose first token lies in this slice
+    masked_head masked;
 } model;
 
 // One pass: which masks, or none.
@@ -112,9 +133,11 @@ typedef struct {
 } model_pass;
 
 typedef struct {
-    int64_t classes;
+    model_head head;
+    int64_t classes; // HEAD_CLASSIFIER
     int64_t max_tokens, max_sequences, longest;
-    bool training;
+    int64_t max_masked; // HEAD_MASKED_LM
+    bool training, recompute;
     const char *exchange; // parallel.exchange
 } model_request;
 
@@ -123,15 +146,19 @@ typedef struct {
 bool model_create(model *m, const model_config *config, const model_request *request, const topology *t,
                   const placement *place, error *err);
 void model_destroy(model *m);
-// The exchange slots that a model needs.
-int model_slots(const model_config *config, bool training);
-
-// Encoder and head. Afterwards m->logits [m->head_n, classes] belong to the sequences m->head_sequences of this
+// Encoder and classifier. Afterwards m->logits [m->head_n, classes] belong to the sequences m->head_sequences of this
 // micro-batch, the others are on other ranks of the team. Collective over the team.
 void model_forward(model *m, const micro_batch *batch, model_pass pass);
 // From m->dlogits, set by the caller for the same sequences: accumulates all gradients of this rank. Those of
 // replicated parameters are this rank's part until model_reduce_gradients. Collective over the team.
 void model_backward(model *m, const micro_batch *batch, model_pass pass);
+// Encoder and masked-LM head: returns the sum of the masked tokens' losses and sets *correct to how many of them were
+// guessed right; the same bits on every rank of the team. Collective over the team.
+double model_masked_forward(model *m, const micro_batch *batch, const masked_tokens *masked, model_pass pass,
+                            int64_t *correct);
+// The gradients of scale times that sum, accumulated as by model_backward. Collective over the team.
+void model_masked_backward(model *m, const micro_batch *batch, const masked_tokens *masked, model_pass pass,
+                           float scale);
 // The layers alone, between exchange_begin and whatever the first slot holds, for benchmarks: what model_forward and
 // model_backward do between embedding and head. Backward begins from m->dresidual.
 void model_layers_forward(model *m, const micro_batch *batch, model_pass pass);

@@ -144,8 +144,7 @@ void comm_broadcast(comm *c, void *data, size_t size, int root) {
     }
 }
 
-// Every rank's size bytes, in rank order, into all [comm_size, size].
-static void gather_all(comm *c, const void *mine, void *all, size_t size) {
+void comm_gather(comm *c, const void *mine, void *all, size_t size) {
     MPI_Request request;
     int n = comm_count((int64_t)size);
     CHECK_MPI(MPI_Iallgather(mine, n, MPI_BYTE, all, n, MPI_BYTE, c->mpi, &request));
@@ -155,7 +154,7 @@ static void gather_all(comm *c, const void *mine, void *all, size_t size) {
 bool comm_agree(comm *c, error *err) {
     int *kinds = memory_allocate((size_t)c->size, sizeof *kinds);
     int mine = (int)err->kind, root = 0;
-    gather_all(c, &mine, kinds, sizeof mine);
+    comm_gather(c, &mine, kinds, sizeof mine);
     while (root < c->size && kinds[root] == ERROR_NONE) root++;
     bool fine = root == c->size;
     memory_free(kinds);
@@ -185,7 +184,7 @@ static void combine_doubles(comm *c, double *values, int n, double (*combine)(do
     if (c->size == 1) return;
     size_t size = (size_t)n * sizeof *values;
     double *all = memory_allocate((size_t)c->size, size);
-    gather_all(c, values, all, size);
+    comm_gather(c, values, all, size);
     for (int i = 0; i < n; i++) {
         values[i] = all[i];
         for (int r = 1; r < c->size; r++) values[i] = combine(values[i], all[(int64_t)r * n + i]);

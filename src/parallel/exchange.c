@@ -91,8 +91,13 @@ int64_t exchange_footprint(const exchange *e) { return e->footprint; }
 
 void exchange_begin(exchange *e, const placement *p, int64_t tokens) {
     REQUIRE(tokens <= e->max_tokens && p->team == comm_size(e->team));
-    e->tokens = tokens;
     for (int r = 0; r < p->team; r++) e->slices[r] = placement_tokens(p, r, tokens);
+}
+
+void exchange_begin_rows(exchange *e, const range *slices) {
+    int team = comm_size(e->team);
+    REQUIRE(slices[team - 1].first + slices[team - 1].count <= e->max_tokens);
+    memcpy(e->slices, slices, (size_t)team * sizeof *slices);
 }
 
 range exchange_slice(const exchange *e) { return e->slices[comm_rank(e->team)]; }
@@ -116,3 +121,9 @@ void exchange_reduce(exchange *e, const exchange_item *partials, int n) {
 }
 
 void exchange_gather(exchange *e, const exchange_item *slots, int n) { with_span(e->operations->gather, e, slots, n); }
+
+void exchange_collect(exchange *e, const void *mine, void *all, size_t size) {
+    span before = time_span(SPAN_EXCHANGE);
+    comm_gather(e->team, mine, all, size);
+    time_span(before);
+}

@@ -20,9 +20,9 @@ extern const exchange_operations exchange_local, exchange_shared, exchange_mpi;
 struct exchange {
     const exchange_operations *operations;
     comm *team;
-    int64_t max_tokens, hidden, tokens;
+    int64_t max_tokens, hidden;
     int n_slots;
-    range *slices; // [team size] of the current micro-batch
+    range *slices; // [team size] of the current micro-batch, or of other rows
     float *partials[EXCHANGE_PARTIALS];
     float **slots;                          // [n_slots]
     const float **parts[EXCHANGE_PARTIALS]; // [n_parts] pointers to this rank's slice, in rank order

@@ -27,6 +27,8 @@ void comm_barrier_asleep(comm *c);
 // If any rank comes with an error, all leave with that of the lowest such rank, and false. Collective.
 bool comm_agree(comm *c, error *err);
 void comm_broadcast(comm *c, void *data, size_t size, int root);
+// Every rank's size bytes, in rank order, into all [comm_size, size] on every rank.
+void comm_gather(comm *c, const void *mine, void *all, size_t size);
 // Text of any length from the root to all; the caller frees what is returned. text is looked at on the root only.
 char *comm_broadcast_text(comm *c, const char *text, int root);
 // Every rank's text, in rank order, on every rank: an array of comm_size strings; free each and the array.
@@ -154,6 +156,9 @@ int64_t exchange_footprint(const exchange *e);
 
 // Begins a micro-batch of `tokens` tokens, dealt out by the placement.
 void exchange_begin(exchange *e, const placement *p, int64_t tokens);
+// The same with other rows in place of tokens: slices [team] are contiguous and in rank order, none longer than that of
+// max_tokens tokens.
+void exchange_begin_rows(exchange *e, const range *slices);
 range exchange_slice(const exchange *e);           // this rank's tokens
 float *exchange_partial(exchange *e, int partial); // [T, H], this rank's own
 float *exchange_slot(exchange *e, int slot);       // [T, H]
@@ -169,5 +174,7 @@ void exchange_reduce(exchange *e, const exchange_item *partials, int n);
 // order.
 const float *const *exchange_parts(const exchange *e, int partial, int *count);
 void exchange_gather(exchange *e, const exchange_item *slots, int n);
+// A little of every rank, size bytes, in rank order into all [team, size] on every rank.
+void exchange_collect(exchange *e, const void *mine, void *all, size_t size);
 
 #endif

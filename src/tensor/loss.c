@@ -5,14 +5,6 @@
 
 enum { LOSS_ROWS = 256 }; // whose losses wait to be summed in their order
 
-// Sum of exp(x - shift) over x [n], keeping none of the terms.
-static double row_exp_sum(const float *x, float shift, int64_t n) {
-    float terms[CHUNK];
-    double total = 0;
-    for (int64_t from = 0; from < n; from += CHUNK) total += row_exp(terms, x + from, shift, smaller(CHUNK, n - from));
-    return total;
-}
-
 // The loss of one row. Logits of any size are safe: everything is relative to the largest.
 static double row_cross_entropy(float *drow, const float *row, int32_t label, int64_t classes, float scale) {
     float most = row_maximum(row, classes);

@@ -29,6 +29,13 @@ typedef struct {
     int64_t token_capacity, sequence_capacity;
 } micro_batch;
 
+// The tokens of a micro-batch whose pieces are to be guessed.
+typedef struct {
+    int64_t n, capacity;
+    int32_t *rows;   // [n] which tokens, in ascending order
+    int32_t *labels; // [n] what stood there
+} masked_tokens;
+
 // ---- matrix products (gemm.c): oneDNN, or any CBLAS with `make GEMM=cblas` -----------------------------------------
 
 // c [m, n] (row stride ldc) = alpha * op(a) op(b) + beta * c, where op(a) is a [m, k], or the transpose of a [k, m];
@@ -153,6 +160,29 @@ double cross_entropy(float *dlogits, const float *logits, const int32_t *labels,
 double squared_error(float *dprediction, const float *prediction, const float *target, int64_t n, float scale);
 // Row-wise softmax, probabilities [n, classes]; in place is fine.
 void softmax_rows(float *probabilities, const float *logits, int64_t n, int64_t classes);
+
+// ---- cross-entropy over a vocabulary that ranks share (vocabulary_loss.c) -------------------------------------------
+//
+// A rank has the logits [n, rows] of the pieces first .. first + rows - 1, and no rank ever has all. Each makes
+// statistics of its own; joined in rank order, they give every rank the log of the sum of exp of every row (lse), with
+// which it turns its own logits into gradients.
+
+typedef struct {
+    double sum;   // of exp(logit - most)
+    float most;   // the largest logit; -infinity without any
+    float label;  // of the right piece; -infinity where another rank has it
+    int64_t best; // the first piece with the largest logit
+} vocabulary_statistics;
+
+// stats [n]; labels [n] are pieces of the whole vocabulary.
+void vocabulary_statistics_compute(vocabulary_statistics *stats, const float *logits, const int32_t *labels, int64_t n,
+                                   int64_t first, int64_t rows);
+// stats [ranks, n] -> lse [n]. Returns the sum of the rows' losses; *correct is how many labels are the best guess.
+double vocabulary_statistics_join(float *lse, int64_t *correct, const vocabulary_statistics *stats, int ranks,
+                                  const int32_t *labels, int64_t n);
+// In place: dlogits [n, rows] = scale * (softmax - one-hot).
+void vocabulary_cross_entropy_backward(float *logits, const float *lse, const int32_t *labels, int64_t n, int64_t first,
+                                       int64_t rows, float scale);
 
 // ---- what the machine can do (peak.c) -----------------------------------------------------------------------------
 

@@ -160,6 +160,14 @@ static inline double row_exp(float *y, const float *x, float shift, int64_t n) {
     return total;
 }
 
+// The sum of exp(x - shift) over x [n], keeping none of the terms.
+static inline double row_exp_sum(const float *x, float shift, int64_t n) {
+    float terms[CHUNK];
+    double total = 0;
+    for (int64_t from = 0; from < n; from += CHUNK) total += row_exp(terms, x + from, shift, smaller(CHUNK, n - from));
+    return total;
+}
+
 // y [n] += x
 static inline void row_add(float *y, const float *x, int64_t n) {
 #pragma omp simd
