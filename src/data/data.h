@@ -122,4 +122,32 @@ void micro_batch_destroy(micro_batch *m);
 // Returns the first element that is left for the next micro-batch.
 int64_t micro_batch_pack(micro_batch *m, const dataset *d, const batch *b, int64_t from, int64_t to);
 
+// ---- masked language modelling (masking.c) --------------------------------------------------------------------------
+//
+// Of a sequence of n tokens, special ones not counted, int(share n + U) are chosen, at least one; U is uniform in
+// [0, 1). Of the chosen, 80 % become the mask, 10 % any ordinary piece, 10 % stay. All of it depends on the stream and
+// on each token's global number alone, so that every step has masks of its own and no layout or packing changes them
+// (dynamic masking; Devlin et al., 2019; Liu et al., 2019). With whole_words, words are chosen, those in front of the
+// draw as long as they fit into that number; each of their pieces has its own of the three fates.
+
+typedef struct {
+    double share;
+    bool whole_words;
+    int32_t mask;
+    int64_t pieces;    // in the vocabulary
+    uint8_t *kinds;    // [pieces] special, begins a word, goes on with one
+    int32_t *ordinary; // [n_ordinary] the pieces that are not special
+    int64_t n_ordinary;
+} masking;
+
+// A vocabulary without a mask piece is an error.
+bool masking_create(masking *m, const tokenizer *tok, double share, bool whole_words, error *err);
+void masking_destroy(masking *m);
+// Tokens chosen of a micro-batch of so many tokens and sequences, at most.
+int64_t masking_capacity(const masking *m, int64_t tokens, int64_t sequences);
+masked_tokens masked_tokens_create(int64_t capacity);
+void masked_tokens_destroy(masked_tokens *t);
+// Chooses tokens of b, replaces their ids, and says in out which they were.
+void masking_apply(const masking *m, masked_tokens *out, micro_batch *b, random_stream stream);
+
 #endif

@@ -172,6 +172,12 @@ int32_t tokenizer_id(const tokenizer *t, const char *piece) {
     return string_find(&t->pieces, string_hash(STRING_HASH, piece, size), "", piece, size);
 }
 
+bool tokenizer_continues_word(const tokenizer *t, int32_t id) {
+    const char *piece = tokenizer_piece(t, id);
+    bool mark = t->kind == TOKENIZER_BPE ? !strncmp(piece, "\u0120", 2) : !strncmp(piece, "##", 2); // U+0120: a space
+    return mark == (t->kind == TOKENIZER_WORDPIECE);
+}
+
 const tokenizer_files *tokenizer_files_of(const tokenizer *t) { return &t->files; }
 
 const char *tokenizer_text(const tokenizer *t, size_t *size) {

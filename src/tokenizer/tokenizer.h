@@ -52,6 +52,8 @@ tokenizer_specials tokenizer_special_ids(const tokenizer *t);
 bool tokenizer_lower_case(const tokenizer *t);               // false for BPE
 const char *tokenizer_piece(const tokenizer *t, int32_t id); // NULL outside the vocabulary; BPE's as in vocab.json
 int32_t tokenizer_id(const tokenizer *t, const char *piece); // -1 if there is none
+// Does the piece go on with a word that another one began? WordPiece says so with ##, BPE by no space in front.
+bool tokenizer_continues_word(const tokenizer *t, int32_t id);
 // The files it came from, byte for byte, by their plain names; they belong to the tokenizer.
 const tokenizer_files *tokenizer_files_of(const tokenizer *t);
 const char *tokenizer_text(const tokenizer *t, size_t *size); // the same, one behind the other: what identifies it
