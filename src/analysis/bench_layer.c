@@ -216,7 +216,7 @@ bool bench_layer(const bench_settings *settings, error *err) {
     if (!comm_agree(world, err)) return false;
     b.batch = make_batch(settings->tokens, settings->length);
     double length = (double)(settings->length < settings->tokens ? settings->length : settings->tokens);
-    b.work = model_step_work(&b.config, (double)settings->tokens, length, 0);
+    b.work = model_step_work(&b.config, (double)settings->tokens, length);
     for (int i = 0; i < used && err->kind == ERROR_NONE; i++) {
         open_variant(&b, &b.variants[i], err);
         comm_agree(world, err);

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 static size_t checked_size(size_t count, size_t size) {
     size_t bytes;
@@ -50,6 +51,30 @@ char *memory_format(const char *format, ...) {
     vsnprintf(text, (size_t)length + 1, format, again);
     va_end(again);
     return text;
+}
+
+// The number behind a word of a file of the kernel's; -1 where there is none. Without a word, the file's first.
+static int64_t number_of(const char *path, const char *word) {
+    FILE *file = fopen(path, "r");
+    char line[256];
+    long long value = -1;
+    while (file && value < 0 && fgets(line, sizeof line, file))
+        if (!strncmp(line, word, strlen(word))) sscanf(line + strlen(word), "%lld", &value);
+    if (file) fclose(file);
+    return value;
+}
+
+int64_t memory_available(void) {
+    int64_t kib = number_of("/proc/meminfo", "MemAvailable:"), bytes = kib < 0 ? 0 : 1024 * kib;
+    int64_t limit = number_of("/sys/fs/cgroup/memory.max", ""), used = number_of("/sys/fs/cgroup/memory.current", "");
+    if (limit > 0 && used >= 0 && limit - used < bytes) bytes = limit > used ? limit - used : 1;
+    return bytes;
+}
+
+int64_t memory_peak(void) {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return 1024 * (int64_t)usage.ru_maxrss;
 }
 
 void *memory_grow(void *array, size_t used, size_t *capacity, size_t size) {

@@ -148,8 +148,12 @@ placement_request model_placement_request(const model_config *c, const topology 
     };
 }
 
-double model_step_work(const model_config *c, double tokens, double sequence_length, double sequences) {
-    double h = (double)c->hidden;
-    double layer = model_attention_work(c, sequence_length) + model_ffn_work(c);
-    return 3 * (tokens * (double)c->layers * layer + sequences * 2 * h * h);
+double model_step_work(const model_config *c, double tokens, double sequence_length) {
+    return 3 * tokens * (double)c->layers * (model_attention_work(c, sequence_length) + model_ffn_work(c));
+}
+
+double model_classifier_work(const model_config *c) { return 2 * (double)c->hidden * (double)c->hidden; }
+
+double model_masked_work(const model_config *c) {
+    return 2 * (double)c->hidden * (double)c->hidden + 2 * (double)c->hidden * (double)c->vocabulary;
 }

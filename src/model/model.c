@@ -217,13 +217,13 @@ static void take_masked_head(allocator *a, model *m, int64_t slice) {
     k->all = take(a, m->place->team * n, sizeof *k->all);
 }
 
-static void take_activations(allocator *a, model *m, int64_t longest) {
+static void take_activations(allocator *a, model *m) {
     int64_t t = m->max_tokens, h = m->config.hidden;
     int64_t slice = t / m->place->team + 1;
     int64_t local = m->mine->heads.count * (h / m->config.heads), neurons = m->mine->neurons.count;
     take_caches(a, m, slice);
     m->scratch = take_floats(a, t * (local > neurons ? local : neurons));
-    m->attention_scratch = take_floats(a, attention_scratch_size(longest));
+    m->attention_scratch = take_floats(a, attention_scratch_size(m->longest));
     m->row_buffer = take_floats(a, slice * h);
     if (m->head == HEAD_CLASSIFIER)
         take_classifier(a, m);
@@ -238,30 +238,54 @@ static void take_activations(allocator *a, model *m, int64_t longest) {
 
 // ---- the whole
 
-bool model_create(model *m, const model_config *config, const model_request *request, const topology *t,
-                  const placement *place, error *err) {
+void model_plan(model *m, const model_config *config, const model_request *request, const topology *t,
+                const placement *place) {
     *m = (model){.config = *config,
                  .head = request->head,
                  .masked.capacity = request->max_masked,
-                 .recompute = request->recompute,
                  .classes = request->classes,
                  .mine = &place->shares[t->team_rank],
                  .place = place,
+                 .exchange_kind = request->exchange,
                  .training = request->training,
+                 .recompute = request->recompute,
                  .max_tokens = request->max_tokens,
-                 .max_sequences = request->max_sequences};
-    REQUIRE(m->max_tokens >= request->longest);
-    m->ex = exchange_create(t, request->exchange, m->max_tokens, config->hidden, slots_needed(m), err);
-    if (!m->ex) return false;
+                 .max_sequences = request->max_sequences,
+                 .longest = request->longest};
+    REQUIRE(m->max_tokens >= m->longest);
     build_table(m, t->team_rank == 0);
-    parameter_allocate(&m->table, m->training, m->training);
-    find_parameters(m);
+    parameter_measure(&m->table);
     m->caches = memory_allocate((size_t)config->layers, sizeof *m->caches);
     allocator measure = {0};
-    take_activations(&measure, m, request->longest);
-    m->activations = arena_create("activation", measure.measured);
-    take_activations(&(allocator){.memory = &m->activations}, m, request->longest);
+    take_activations(&measure, m);
+    m->activation_size = measure.measured;
+}
+
+model_memory model_need(const model *m, const topology *t) {
+    int64_t parameters = m->table.total * (int64_t)sizeof(float), copies = m->training;
+    return (model_memory){
+        .parameters = parameters,
+        .gradients = copies * parameters,
+        .moments = 2 * copies * parameters,
+        .activations = (int64_t)m->activation_size,
+        .exchange = exchange_need(t, m->exchange_kind, m->max_tokens, m->config.hidden, slots_needed(m)),
+    };
+}
+
+bool model_allocate(model *m, const topology *t, error *err) {
+    m->ex = exchange_create(t, m->exchange_kind, m->max_tokens, m->config.hidden, slots_needed(m), err);
+    if (!m->ex) return false;
+    parameter_allocate(&m->table, m->training, m->training);
+    find_parameters(m);
+    m->activations = arena_create("activation", m->activation_size);
+    take_activations(&(allocator){.memory = &m->activations}, m);
     return true;
+}
+
+bool model_create(model *m, const model_config *config, const model_request *request, const topology *t,
+                  const placement *place, error *err) {
+    model_plan(m, config, request, t, place);
+    return model_allocate(m, t, err);
 }
 
 void model_destroy(model *m) {

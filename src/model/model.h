@@ -54,9 +54,11 @@ double model_ffn_work(const model_config *config);
 // What there is to share out over the ranks of a team, and what each piece costs.
 placement_request model_placement_request(const model_config *config, const topology *t, bool balance,
                                           double sequence_length);
-// FLOP of a whole training step (three forward passes' worth) for packed sequences, recomputation not counted: the
-// layers for `tokens` tokens of mean-square length S, the pooler for `sequences`.
-double model_step_work(const model_config *config, double tokens, double sequence_length, double sequences);
+// FLOP of a whole training step of the layers (three forward passes' worth) for packed sequences of mean-square length
+// S, recomputation not counted; and of one forward pass of a head, for one sequence or one masked token.
+double model_step_work(const model_config *config, double tokens, double sequence_length);
+double model_classifier_work(const model_config *config);
+double model_masked_work(const model_config *config);
 
 // ---- the model (model.c) ------------------------------------------------------------------------------------------
 
@@ -101,6 +103,7 @@ typedef struct {
     const placement_share *mine;
     const placement *place;                                          // borrowed
     exchange *ex;                                                    // owned
+    const char *exchange_kind;                                       // borrowed: the one asked for
     bool training;                                                   // has gradients and caches for a backward pass
     bool recompute;                                                  // layers are computed again in the backward pass
     parameter_table table;                                           // owned
@@ -108,7 +111,8 @@ typedef struct {
     linear word, position, type, embedding_norm, pooler, classifier; // bias NULL where there is none
 
     // Activations, in one arena sized for max_tokens.
-    int64_t max_tokens, max_sequences;
+    int64_t max_tokens, max_sequences, longest;
+    size_t activation_size; // of the arena
     arena activations;
     layer_cache *caches;                          // [config.layers]; all the same when there is no training
     float *embedding_normalised, *embedding_rstd; // [slice, H], [slice]
@@ -141,11 +145,23 @@ typedef struct {
     const char *exchange; // parallel.exchange
 } model_request;
 
-// Lays out the parameter table (values undefined until parameter_initialise or a checkpoint fills them) and all memory.
-// place is borrowed. Collective over the team.
+// Bytes of a rank.
+typedef struct {
+    int64_t parameters, gradients, moments, activations, exchange;
+} model_memory;
+
+// In two steps, so that one can look at what the model will need: model_plan lays out the parameter table and measures,
+// model_allocate gets the memory and the exchange (values are undefined until parameter_initialise or a checkpoint
+// fills them). place is borrowed. model_plan is local, model_allocate collective over the team.
+void model_plan(model *m, const model_config *config, const model_request *request, const topology *t,
+                const placement *place);
+model_memory model_need(const model *m, const topology *t);
+bool model_allocate(model *m, const topology *t, error *err);
+// Both at once. Collective over the team.
 bool model_create(model *m, const model_config *config, const model_request *request, const topology *t,
                   const placement *place, error *err);
 void model_destroy(model *m);
+
 // Encoder and classifier. Afterwards m->logits [m->head_n, classes] belong to the sequences m->head_sequences of this
 // micro-batch, the others are on other ranks of the team. Collective over the team.
 void model_forward(model *m, const micro_batch *batch, model_pass pass);

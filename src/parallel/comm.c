@@ -89,6 +89,14 @@ comm *comm_split(comm *c, int color, int key) {
     return out;
 }
 
+comm *comm_split_node(comm *c) {
+    MPI_Comm node;
+    CHECK_MPI(MPI_Comm_split_type(c->mpi, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
+    comm *out = memory_allocate(1, sizeof *out);
+    comm_fill(out, node);
+    return out;
+}
+
 void comm_free(comm *c) {
     if (!c) return;
     CHECK_MPI(MPI_Comm_free(&c->mpi));

@@ -12,7 +12,6 @@ void exchange_allocate_private(exchange *e) {
     size_t floats = (size_t)exchange_buffer_floats(e);
     for (int i = 0; i < EXCHANGE_PARTIALS; i++) e->partials[i] = memory_allocate_aligned(floats, sizeof(float));
     for (int s = 0; s < e->n_slots; s++) e->slots[s] = memory_allocate_aligned(floats, sizeof(float));
-    e->footprint += (int64_t)(floats * sizeof(float)) * (EXCHANGE_PARTIALS + e->n_slots);
 }
 
 void exchange_free_private(exchange *e) {
@@ -77,6 +76,13 @@ exchange *exchange_create(const topology *t, const char *kind_text, int64_t max_
     return NULL;
 }
 
+int64_t exchange_need(const topology *t, const char *kind_text, int64_t max_tokens, int64_t hidden, int slots) {
+    int64_t buffer = (int64_t)arena_footprint((size_t)(max_tokens * hidden), sizeof(float));
+    bool messages = !strcmp(kind_text, "mpi");
+    if (t->team == 1 || messages) return buffer * (EXCHANGE_PARTIALS * (1 + messages) + slots);
+    return buffer * ((int64_t)t->team * EXCHANGE_PARTIALS + slots) / t->team;
+}
+
 void exchange_destroy(exchange *e) {
     if (!e) return;
     if (e->operations) e->operations->close(e);
@@ -87,7 +93,6 @@ void exchange_destroy(exchange *e) {
 }
 
 const char *exchange_kind_name(const exchange *e) { return e->operations->name; }
-int64_t exchange_footprint(const exchange *e) { return e->footprint; }
 
 void exchange_begin(exchange *e, const placement *p, int64_t tokens) {
     REQUIRE(tokens <= e->max_tokens && p->team == comm_size(e->team));

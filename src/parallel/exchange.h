@@ -27,7 +27,6 @@ struct exchange {
     float **slots;                          // [n_slots]
     const float **parts[EXCHANGE_PARTIALS]; // [n_parts] pointers to this rank's slice, in rank order
     int n_parts[EXCHANGE_PARTIALS];
-    int64_t footprint;
     void *own; // the kind's own state
 };
 

@@ -40,7 +40,6 @@ static bool mpi_open(exchange *e, error *err) {
     for (int i = 0; i < EXCHANGE_PARTIALS; i++) {
         size_t floats = team * slice * (size_t)e->hidden;
         m->received[i] = memory_allocate_aligned(floats, sizeof(float));
-        e->footprint += (int64_t)(floats * sizeof(float));
     }
     m->requests = memory_allocate(2 * EXCHANGE_PARTIALS * team, sizeof *m->requests);
     e->own = m;

@@ -127,7 +127,6 @@ static bool shared_open(exchange *e, error *err) {
         e->partials[i] = s->partials + (e->team->rank * EXCHANGE_PARTIALS + i) * buffer;
     for (int k = 0; k < e->n_slots; k++) e->slots[k] = s->partials + ((int64_t)team * EXCHANGE_PARTIALS + k) * buffer;
     atomic_store(&s->lines[e->team->rank].epoch, 0);
-    e->footprint = e->team->rank == 0 ? bytes : 0;
     e->own = s;
     comm_barrier(e->team);
     return true;

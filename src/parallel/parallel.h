@@ -19,6 +19,8 @@ int comm_rank(const comm *c);
 int comm_size(const comm *c);
 // Collective over c: every rank names its color and its place; ranks of a color form a communicator.
 comm *comm_split(comm *c, int color, int key);
+// The ranks of c on this one's node. Collective over c.
+comm *comm_split_node(comm *c);
 void comm_free(comm *c);
 
 void comm_barrier(comm *c);
@@ -151,8 +153,8 @@ exchange *exchange_create(const topology *t, const char *kind_text, int64_t max_
                           error *err);
 void exchange_destroy(exchange *e);
 const char *exchange_kind_name(const exchange *e);
-// Bytes that this rank's buffers take (the shared window counts on the rank that holds it).
-int64_t exchange_footprint(const exchange *e);
+// Bytes that this rank's buffers will take, a rank's part of the window where it is shared. Local.
+int64_t exchange_need(const topology *t, const char *kind_text, int64_t max_tokens, int64_t hidden, int slots);
 
 // Begins a micro-batch of `tokens` tokens, dealt out by the placement.
 void exchange_begin(exchange *e, const placement *p, int64_t tokens);

@@ -45,12 +45,16 @@ static int64_t padded_count(const parameter *p) {
 
 static float *allocate_floats(int64_t n) { return memory_allocate_aligned((size_t)n, sizeof(float)); }
 
-void parameter_allocate(parameter_table *table, bool gradients, bool moments) {
+void parameter_measure(parameter_table *table) {
     table->replicated = table->total = 0;
     for (size_t i = 0; i < table->n; i++) {
         table->total += padded_count(&table->rows[i]);
         if (table->rows[i].split == SPLIT_NONE) table->replicated += padded_count(&table->rows[i]);
     }
+}
+
+void parameter_allocate(parameter_table *table, bool gradients, bool moments) {
+    parameter_measure(table);
     table->values = allocate_floats(table->total);
     if (gradients) table->gradients = allocate_floats(table->total);
     if (moments) {

@@ -226,6 +226,8 @@ typedef struct {
 size_t parameter_add(parameter_table *table, const char *name, int dimensions, int64_t rows, int64_t columns,
                      parameter_split split, int64_t first, int64_t count, bool writer, bool decay,
                      parameter_initial initial);
+// Says how much there is: table->replicated and table->total.
+void parameter_measure(parameter_table *table);
 // Lays out and allocates values and, if wanted, gradients and moments (zeroed).
 void parameter_allocate(parameter_table *table, bool gradients, bool moments);
 // N(0, deviation) by name of tensor and place of element, so that no layout changes it; zeros; ones.

@@ -25,7 +25,11 @@ static bool open_session(evaluator *v, const char *run, error *err) {
 // Builds the model for data of this kind and fills it. Collective over the world.
 static bool load_model(evaluator *v, const dataset *d, error *err) {
     int64_t tokens = v->settings->micro_tokens;
-    return session_build(&v->s, &v->settings->parallel, d, tokens, tokens / 2, false, err) &&
+    const model_request request = {.classes = v->s.task.classes,
+                                   .max_tokens = tokens,
+                                   .max_sequences = tokens / 2,
+                                   .longest = v->s.max_length < tokens ? v->s.max_length : tokens};
+    return session_build(&v->s, &v->settings->parallel, session_typical_length(d), request, err) &&
            checkpoint_load(&v->k, v->s.topo.world, &v->s.model.table, false, NULL, NULL, err);
 }
 

@@ -16,16 +16,20 @@ typedef struct {
     model model;
 } session;
 
-// The three ways to know task, vocabulary and model: from settings, and from a checkpoint. Local to the rank; the
-// caller agrees.
-bool session_read_settings(session *s, const finetune_settings *settings, error *err);
+// The ways to know task, vocabulary and model: from settings, with the checkpoint of model.init (NULL without one) for
+// what they leave out, and from a checkpoint alone. Local to the rank; the caller agrees.
+bool session_read_settings(session *s, const finetune_settings *settings, const checkpoint *init, error *err);
+bool session_read_pretrain_settings(session *s, const pretrain_settings *settings, error *err);
 bool session_read_checkpoint(session *s, const checkpoint *k, error *err);
 // The files of a checkpoint's vocabulary, which the caller frees.
 bool session_read_vocabulary(tokenizer_files *files, const checkpoint *k, error *err);
-// Rank groups, placement and model, for data like d. Parameters are left undefined. Collective over the world.
-bool session_build(session *s, const parallel_settings *parallel, const dataset *d, int64_t max_tokens,
-                   int64_t max_sequences, bool training, error *err);
-void session_log_placement(const session *s); // a line a rank; collective over the world
+bool session_same_vocabulary(const tokenizer *tok, const tokenizer_files *files); // to the byte
+// Rank groups, placement and model; sequence_length is the mean of S^2 over the mean of S, what a token meets in
+// attention. Says what it needs, and refuses what memory cannot hold. Parameters are left undefined. Collective over
+// the world; err is looked at first.
+bool session_build(session *s, const parallel_settings *parallel, double sequence_length, model_request request,
+                   error *err);
+double session_typical_length(const dataset *d);
 void session_close(session *s);
 
 // ---- evaluation.c ---------------------------------------------------------------------------------------------------
@@ -78,27 +82,73 @@ bool progress_due(const progress *p, int64_t done); // the root's opinion
 // Collective over the world: where the ranks' time went since the last line.
 void progress_print(progress *p, comm *world, int64_t done, double loss, double lr, double norm);
 
-// ---- finetune.c, step.c, keep.c: a fine-tuning run
-// --------------------------------------------------------------------
+// ---- trainer.c, step.c, keep.c: a run that trains -------------------------------------------------------------------
 
-// What it is made of, and where it stands.
+// What the user asked for, in the parts that every kind of run has; all borrowed.
 typedef struct {
-    const finetune_settings *settings;
+    const model_settings *model;
+    const train_settings *train;
+    const optim_settings *optim;
+    const parallel_settings *parallel;
+    const run_settings *run;
+    const option_table *tables; // [n_tables] of all settings
+    size_t n_tables;
+} training_plan;
+
+typedef struct trainer trainer;
+
+// What a step has done before its gradients are summed over ranks: gradients of the sum of all losses.
+typedef struct {
+    double loss;    // this rank's part of the sum
+    double count;   // what the sum over all ranks is divided by, and the gradients
+    double tokens;  // of the step
+    double squares; // sum of the squared lengths of its sequences
+    double heads;   // rows that pass through the head, for its share of the work
+} step_work;
+
+void step_work_add(step_work *w, const micro_batch *b); // its tokens and squares
+
+// What a run learns: fine-tuning and pretraining fill one in each.
+typedef struct {
+    const char *task;              // NULL: the session's
+    const char *split, *chosen_by; // for results.json
+    // Forward and backward over the global batch of step t->done. Collective over the world.
+    step_work (*work)(trainer *t, model_pass pass);
+    // On what is not trained on; the caller's reference. Collective over the world.
+    json_t *(*evaluate)(trainer *t, double *loss);
+    double (*score)(const json_t *metrics); // the larger, the better
+    double (*head_work)(const trainer *t);  // FLOP of a forward pass of the head, a row
+    int64_t (*examples)(const trainer *t);  // evaluated
+    // What is its own in a checkpoint's state, and whether a checkpoint's is the same.
+    void (*add_state)(const trainer *t, json_t *state);
+    bool (*same_state)(const trainer *t, const json_t *state, error *err);
+} objective;
+
+// What it is made of, and where it stands. The first member of a struct that knows the rest.
+struct trainer {
+    const objective *what;
+    training_plan plan;
     session s;
-    dataset train, dev;
-    batch examples;     // of the current step
-    micro_batch packed; // of the current micro-batch
+    batch samples;      // of the current step
+    micro_batch packed; // the current one
     run run;
     progress progress;
+    checkpoint init; // model.init's; path is "" without one
     int64_t steps, eval_every;
     int64_t done;         // steps
     int64_t best_step;    // 0: none yet
-    double best_mean;     // of the best evaluation's metrics
-    json_t *best;         // its metrics
+    json_t *best;         // the best evaluation's metrics
     json_t *last;         // the newest evaluation's
     int64_t evaluated_at; // the step of the newest evaluation
     double train_seconds;
-} trainer;
+};
+
+// trainer.c. Opens the checkpoint of model.init where it is set. Collective over the world.
+bool trainer_open_init(trainer *t, error *err);
+// The run, from its folder (run.out, or this name) to its results: begun, or gone on with. The session is built.
+// Collective over the world; the same error on every rank.
+bool trainer_run(trainer *t, const char *default_name, error *err);
+void trainer_destroy(trainer *t);
 
 // Of one step; the same on every rank.
 typedef struct {
@@ -113,7 +163,11 @@ step_report train_step(trainer *t, bool stop);
 // keep.c: checkpoints of the run, out and in. A save that fails is told and training goes on.
 bool keep_save(trainer *t);
 bool keep_resume(trainer *t, error *err);
-// model.init: the encoder of another checkpoint; a head of another task stays as it was initialised.
+// model.init: the encoder of another checkpoint; a head that it has not, or of another task, stays as it was
+// initialised.
 bool keep_start_from(trainer *t, error *err);
+// For same_state: is the state's number ours?
+bool keep_same_number(const json_t *state, const char *key, int64_t ours, const char *option_name, error *err);
+bool keep_begun_with_another(const char *what, error *err);
 
 #endif

@@ -2,8 +2,7 @@
 
 #include <string.h>
 
-static json_t *state_json(const trainer *t) {
-    const finetune_settings *settings = t->settings;
+static json_t *layout_json(const trainer *t) {
     char team[32];
     topology_team_text(team, t->s.topo.attention, t->s.topo.ffn);
     json_t *shares = json_array();
@@ -14,13 +13,18 @@ static json_t *state_json(const trainer *t) {
                                                 (json_int_t)p->neurons.count, "vocabulary",
                                                 (json_int_t)p->vocabulary.first, (json_int_t)p->vocabulary.count));
     }
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:{s:s, s:i, s:i, s:b, s:o}, s:I, s:O?}", "step",
-                     (json_int_t)t->done, "steps", (json_int_t)t->steps, "batch", (json_int_t)settings->train.batch,
-                     "examples", (json_int_t)t->train.n, "seed", (json_int_t)settings->train.seed, "max_length",
-                     (json_int_t)t->s.max_length, "lower_case", settings->data.lower_case, "task",
-                     task_to_json(&t->s.task), "layout", "team", team, "replicas", t->s.topo.replicas, "stages",
-                     t->s.topo.stages, "balance", settings->parallel.balance, "placement", shares, "best_step",
-                     (json_int_t)t->best_step, "best_metrics", t->best);
+    return json_pack("{s:s, s:i, s:i, s:b, s:o}", "team", team, "replicas", t->s.topo.replicas, "stages",
+                     t->s.topo.stages, "balance", t->plan.parallel->balance, "placement", shares);
+}
+
+static json_t *state_json(const trainer *t) {
+    const train_settings *train = t->plan.train;
+    json_t *state = json_pack("{s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:I, s:O?}", "step", (json_int_t)t->done, "steps",
+                              (json_int_t)t->steps, "batch", (json_int_t)train->batch, "seed", (json_int_t)train->seed,
+                              "max_length", (json_int_t)t->s.max_length, "lower_case", tokenizer_lower_case(t->s.tok),
+                              "layout", layout_json(t), "best_step", (json_int_t)t->best_step, "best_metrics", t->best);
+    t->what->add_state(t, state);
+    return state;
 }
 
 bool keep_save(trainer *t) {
@@ -28,10 +32,7 @@ bool keep_save(trainer *t) {
     size_t config_size;
     json_t *config_json = model_config_to_json(&t->s.config), *state = state_json(t);
     char *config = json_format(config_json, true, &config_size);
-    option_table tables[FINETUNE_TABLES];
-    finetune_settings copy = *t->settings;
-    finetune_tables(tables, &copy);
-    char *ini = option_write(tables, FINETUNE_TABLES);
+    char *ini = option_write(t->plan.tables, t->plan.n_tables);
     checkpoint_file files[2 + TOKENIZER_FILES] = {{"config.json", config, config_size},
                                                   {"config.ini", ini, strlen(ini)}};
     const tokenizer_files *vocabulary = tokenizer_files_of(t->s.tok);
@@ -43,7 +44,7 @@ bool keep_save(trainer *t) {
     if (ok && t->run.root && t->best_step == t->done && !checkpoint_mark_best(t->run.path, t->done, &err))
         log_warn("%s", err.text);
     error_clear(&err);
-    if (ok && t->run.root && !checkpoint_prune(t->run.path, t->settings->run.keep, &err)) log_warn("%s", err.text);
+    if (ok && t->run.root && !checkpoint_prune(t->run.path, t->plan.run->keep, &err)) log_warn("%s", err.text);
     memory_free(ini);
     memory_free(config);
     json_decref(config_json);
@@ -51,7 +52,7 @@ bool keep_save(trainer *t) {
     return ok;
 }
 
-static bool same_number(const json_t *state, const char *key, int64_t ours, const char *option_name, error *err) {
+bool keep_same_number(const json_t *state, const char *key, int64_t ours, const char *option_name, error *err) {
     int64_t theirs;
     if (!json_get_int(state, key, &theirs, NULL, "state", err)) return false;
     if (theirs == ours) return true;
@@ -61,7 +62,7 @@ static bool same_number(const json_t *state, const char *key, int64_t ours, cons
                      option_name, (long long)theirs, (long long)ours);
 }
 
-static bool begun_with_another(const char *what, error *err) {
+bool keep_begun_with_another(const char *what, error *err) {
     return error_set(err, ERROR_INPUT,
                      "the run was begun with another %s; go on with the same, or begin anew in another --run.out",
                      what);
@@ -75,7 +76,7 @@ static bool same_model(const trainer *t, const checkpoint *k, error *err) {
     bool ok = theirs && model_config_from_json(&config, theirs, "auto", "config.json", err);
     if (ok) {
         json_t *a = model_config_to_json(&config), *b = model_config_to_json(&t->s.config);
-        if (!json_equal(a, b)) ok = begun_with_another("model.config or model.design", err);
+        if (!json_equal(a, b)) ok = keep_begun_with_another("model.config or model.design", err);
         json_decref(a);
         json_decref(b);
     }
@@ -85,24 +86,20 @@ static bool same_model(const trainer *t, const checkpoint *k, error *err) {
 }
 
 static bool same_vocabulary(const trainer *t, const checkpoint *k, error *err) {
-    const tokenizer_files *ours = tokenizer_files_of(t->s.tok);
     tokenizer_files theirs;
     if (!session_read_vocabulary(&theirs, k, err)) return false;
-    bool same = theirs.n == ours->n;
-    for (size_t i = 0; same && i < ours->n; i++)
-        same = !strcmp(theirs.file[i].name, ours->file[i].name) && theirs.file[i].size == ours->file[i].size &&
-               !memcmp(theirs.file[i].text, ours->file[i].text, ours->file[i].size);
+    bool same = session_same_vocabulary(t->s.tok, &theirs);
     tokenizer_files_free(&theirs);
-    return same || begun_with_another("data.vocab", err);
+    return same || keep_begun_with_another("data.vocab", err);
 }
 
 static bool restore_state(trainer *t, const checkpoint *k, error *err) {
     int64_t steps;
-    if (!same_number(k->state, "batch", t->settings->train.batch, "train.batch", err) ||
-        !same_number(k->state, "examples", t->train.n, "training examples", err) ||
-        !same_number(k->state, "seed", (int64_t)t->settings->train.seed, "train.seed", err) ||
-        !same_number(k->state, "max_length", t->s.max_length, "data.max_length", err) || !same_model(t, k, err) ||
-        !same_vocabulary(t, k, err) || !json_get_int(k->state, "steps", &steps, NULL, "state", err) ||
+    const train_settings *train = t->plan.train;
+    if (!keep_same_number(k->state, "batch", train->batch, "train.batch", err) ||
+        !keep_same_number(k->state, "seed", (int64_t)train->seed, "train.seed", err) ||
+        !t->what->same_state(t, k->state, err) || !same_model(t, k, err) || !same_vocabulary(t, k, err) ||
+        !json_get_int(k->state, "steps", &steps, NULL, "state", err) ||
         !json_get_int(k->state, "best_step", &t->best_step, NULL, "state", err))
         return false;
     if (steps != t->steps)
@@ -110,10 +107,7 @@ static bool restore_state(trainer *t, const checkpoint *k, error *err) {
                  (long long)steps, (long long)t->steps);
     t->done = k->step;
     json_t *best = json_object_get(k->state, "best_metrics");
-    if (json_is_object(best)) {
-        t->best = json_deep_copy(best);
-        t->best_mean = metrics_mean(best);
-    }
+    if (json_is_object(best)) t->best = json_deep_copy(best);
     return run_rewind(&t->run, t->done, err);
 }
 
@@ -130,15 +124,11 @@ bool keep_resume(trainer *t, error *err) {
 
 static bool is_head(const char *name, void *context) {
     (void)context;
-    return !strncmp(name, "classifier.", 11) || !strncmp(name, "pooler.", 7);
+    return !strncmp(name, "classifier.", 11) || !strncmp(name, "pooler.", 7) || !strncmp(name, "cls.", 4);
 }
 
 bool keep_start_from(trainer *t, error *err) {
-    checkpoint k;
-    comm *world = t->s.topo.world;
-    if (!checkpoint_open(&k, world, t->settings->model.init, "best", err)) return false;
-    bool ok = checkpoint_load(&k, world, &t->s.model.table, false, is_head, NULL, err);
-    if (ok) log_info("started from %s", k.path);
-    checkpoint_close(&k);
+    bool ok = checkpoint_load(&t->init, t->s.topo.world, &t->s.model.table, false, is_head, NULL, err);
+    if (ok) log_info("started from %s", t->init.path);
     return ok;
 }

@@ -9,10 +9,10 @@ static bool check_vocabulary(const session *s, const char *vocab, const char *co
                      vocab, (long long)tokenizer_size(s->tok), config, (long long)s->config.vocabulary);
 }
 
-static bool check_length(const session *s, error *err) {
+static bool check_length(const session *s, const char *name, error *err) {
     if (s->max_length <= s->config.positions) return true;
-    return error_set(err, ERROR_INPUT, "data.max_length is %lld, but the model has %lld positions",
-                     (long long)s->max_length, (long long)s->config.positions);
+    return error_set(err, ERROR_INPUT, "%s is %lld, but the model has %lld positions", name, (long long)s->max_length,
+                     (long long)s->config.positions);
 }
 
 // Tokens of a second text have type 1 in BERT.
@@ -24,24 +24,21 @@ static bool check_types(const session *s, error *err) {
                      s->task.name);
 }
 
+static const char *const vocabulary_is = "the vocabulary: a vocab.txt, or a folder with vocab.json and merges.txt";
+static const char *const config_is = "the model's config.json (see configs/models)";
+
 static bool need(const char *value, const char *name, const char *what, error *err) {
     if (*value) return true;
     return error_set(err, ERROR_INPUT, "%s is not set: it names %s", name, what);
 }
 
-bool session_read_settings(session *s, const finetune_settings *settings, error *err) {
-    *s = (session){.max_length = settings->data.max_length};
-    const char *vocab = settings->data.vocab, *config = settings->model.config;
-    if (!need(settings->data.task, "data.task", "a GLUE task (such as sst2) or a task file", err) ||
-        !need(settings->data.dir, "data.dir", "the folder with the data", err) ||
-        !need(vocab, "data.vocab", "the vocabulary: a vocab.txt, or a folder with vocab.json and merges.txt", err) ||
-        !need(config, "model.config", "the model's config.json (see configs/models)", err))
-        return false;
-    if (!task_open(&s->task, settings->data.task, err) || !task_collect_labels(&s->task, settings->data.dir, err))
-        return false;
-    if (!model_config_read(&s->config, config, settings->model.design, err)) return false;
-    s->tok = tokenizer_load(vocab, settings->data.lower_case, err);
-    return s->tok && check_vocabulary(s, vocab, config, err) && check_length(s, err) && check_types(s, err);
+bool session_same_vocabulary(const tokenizer *tok, const tokenizer_files *files) {
+    const tokenizer_files *ours = tokenizer_files_of(tok);
+    bool same = files->n == ours->n;
+    for (size_t i = 0; same && i < ours->n; i++)
+        same = !strcmp(files->file[i].name, ours->file[i].name) && files->file[i].size == ours->file[i].size &&
+               !memcmp(files->file[i].text, ours->file[i].text, ours->file[i].size);
+    return same;
 }
 
 static bool read_config(session *s, const checkpoint *k, error *err) {
@@ -80,18 +77,65 @@ static bool read_vocabulary(session *s, const checkpoint *k, error *err) {
     return ok;
 }
 
+// A model that is started from knows its vocabulary; another one would read its embeddings as other words.
+static bool load_vocabulary(session *s, const data_settings *data, const checkpoint *init, error *err) {
+    if (!*data->vocab) return read_vocabulary(s, init, err);
+    s->tok = tokenizer_load(data->vocab, data->lower_case, err);
+    if (!s->tok || !init) return s->tok;
+    tokenizer_files theirs;
+    if (!session_read_vocabulary(&theirs, init, err)) return false;
+    bool same = session_same_vocabulary(s->tok, &theirs) &&
+                tokenizer_lower_case(s->tok) == json_is_true(json_object_get(init->state, "lower_case"));
+    tokenizer_files_free(&theirs);
+    return same ||
+           error_set(err, ERROR_INPUT,
+                     "data.vocab or data.lower_case is not what %s was trained with; leave both out, it brings its own",
+                     init->path);
+}
+
+bool session_read_settings(session *s, const finetune_settings *settings, const checkpoint *init, error *err) {
+    const data_settings *data = &settings->data;
+    const char *config = settings->model.config;
+    *s = (session){.max_length = data->max_length};
+    if (!need(data->task, "data.task", "a GLUE task (such as sst2) or a task file", err) ||
+        !need(data->dir, "data.dir", "the folder with the data", err) ||
+        (!init && !need(data->vocab, "data.vocab", vocabulary_is, err)) ||
+        (!init && !need(config, "model.config", config_is, err)))
+        return false;
+    return task_open(&s->task, data->task, err) && task_collect_labels(&s->task, data->dir, err) &&
+           (*config ? model_config_read(&s->config, config, settings->model.design, err) : read_config(s, init, err)) &&
+           load_vocabulary(s, data, init, err) &&
+           check_vocabulary(s, *data->vocab ? data->vocab : "its vocabulary", *config ? config : "its config.json",
+                            err) &&
+           check_length(s, "data.max_length", err) && check_types(s, err);
+}
+
+bool session_read_pretrain_settings(session *s, const pretrain_settings *settings, error *err) {
+    const pretrain_data_settings *data = &settings->data;
+    const char *config = settings->model.config;
+    *s = (session){.max_length = data->length};
+    if (!need(data->tokens, "data.tokens", "a folder of token shards (paf tokenize makes them)", err) ||
+        !need(data->vocab, "data.vocab", vocabulary_is, err) || !need(config, "model.config", config_is, err) ||
+        !model_config_read(&s->config, config, settings->model.design, err))
+        return false;
+    s->tok = tokenizer_load(data->vocab, data->lower_case, err);
+    return s->tok && check_vocabulary(s, data->vocab, config, err) && check_length(s, "data.length", err);
+}
+
 bool session_read_checkpoint(session *s, const checkpoint *k, error *err) {
     *s = (session){0};
-    bool ok = task_from_json(&s->task, json_object_get(k->state, "task"), err) &&
-              json_get_int(k->state, "max_length", &s->max_length, NULL, "state", err) && read_config(s, k, err) &&
-              read_vocabulary(s, k, err) && check_length(s, err) && check_types(s, err);
+    const json_t *task = json_object_get(k->state, "task");
+    bool ok = task || error_set(err, ERROR_INPUT,
+                                "a pretrained model, which knows no task; fine-tune it first, with --model.init");
+    ok = ok && task_from_json(&s->task, task, err) &&
+         json_get_int(k->state, "max_length", &s->max_length, NULL, "state", err) && read_config(s, k, err) &&
+         read_vocabulary(s, k, err) && check_length(s, "data.max_length", err) && check_types(s, err);
     return ok || error_prefix(err, "%s", k->path);
 }
 
 // ---- ranks and model
 
-// The mean of S^2 over the mean of S: what a token meets in attention, on average.
-static double typical_length(const dataset *d) {
+double session_typical_length(const dataset *d) {
     double squares = 0, sum = 0;
     for (int64_t i = 0; i < d->n; i++) {
         double length = (double)dataset_length(d, i);
@@ -101,46 +145,22 @@ static double typical_length(const dataset *d) {
     return sum > 0 ? squares / sum : 1;
 }
 
-static bool build(session *s, const parallel_settings *parallel, const dataset *d, const model_request *request,
-                  error *err) {
-    double length = typical_length(d);
-    double attention = model_attention_work(&s->config, length), ffn = model_ffn_work(&s->config);
-    if (!topology_create(&s->topo, parallel, attention, ffn, s->config.heads, err)) return false;
-    const placement_request wanted = model_placement_request(&s->config, &s->topo, parallel->balance, length);
-    return placement_create(&s->place, &wanted, err) &&
-           model_create(&s->model, &s->config, request, &s->topo, &s->place, err);
-}
+static int64_t total(model_memory m) { return m.parameters + m.gradients + m.moments + m.activations + m.exchange; }
 
-bool session_build(session *s, const parallel_settings *parallel, const dataset *d, int64_t max_tokens,
-                   int64_t max_sequences, bool training, error *err) {
-    if (max_tokens < d->longest)
-        error_set(err, ERROR_INPUT, "train.micro_tokens is %lld, but the longest example has %lld tokens",
-                  (long long)max_tokens, (long long)d->longest);
-    const model_request request = {.classes = s->task.classes,
-                                   .max_tokens = max_tokens,
-                                   .max_sequences = max_sequences,
-                                   .longest = s->max_length < max_tokens ? s->max_length : max_tokens,
-                                   .training = training,
-                                   .exchange = parallel->exchange};
-    if (err->kind == ERROR_NONE) build(s, parallel, d, &request, err);
-    return comm_agree(comm_world(), err);
-}
-
-void session_log_placement(const session *s) {
+// A line a rank.
+static void log_plan(const session *s) {
     const double mib = 1 << 20;
     const placement_share *p = s->model.mine;
-    const model *m = &s->model;
-    double copies = m->training ? 4 : 1;
-    double parameters = copies * (double)m->table.total * sizeof(float) / mib;
-    double activations = (double)m->activations.size / mib, buffers = (double)exchange_footprint(m->ex) / mib;
+    model_memory m = model_need(&s->model, &s->topo);
     char team[32];
     topology_team_text(team, s->topo.attention, s->topo.ffn);
-    log_info("%s, team %s, exchange %s", model_design_name(s->config.design), team, exchange_kind_name(m->ex));
-    char *mine = memory_format("rank %d: heads %lld, neurons %lld, vocabulary rows %lld, %.0f %% of the work, %.0f MiB "
-                               "(parameters %.0f, activations %.0f, exchange %.0f)",
-                               comm_rank(s->topo.world), (long long)p->heads.count, (long long)p->neurons.count,
-                               (long long)p->vocabulary.count, 100 * p->work, parameters + activations + buffers,
-                               parameters, activations, buffers);
+    log_info("%s, team %s", model_design_name(s->config.design), team);
+    char *mine = memory_format(
+        "rank %d: heads %lld, neurons %lld, vocabulary rows %lld, %.0f %% of the work; %.0f MiB: "
+        "parameters %.0f, gradients %.0f, moments %.0f, activations %.0f, exchange %.0f",
+        comm_rank(s->topo.world), (long long)p->heads.count, (long long)p->neurons.count,
+        (long long)p->vocabulary.count, 100 * p->work, (double)total(m) / mib, (double)m.parameters / mib,
+        (double)m.gradients / mib, (double)m.moments / mib, (double)m.activations / mib, (double)m.exchange / mib);
     char **all = comm_gather_texts(s->topo.world, mine);
     for (int r = 0; r < comm_size(s->topo.world); r++) {
         log_info("  %s", all[r]);
@@ -148,6 +168,45 @@ void session_log_placement(const session *s) {
     }
     memory_free(all);
     memory_free(mine);
+}
+
+// Does what the ranks of a node need together fit into what it has?
+static bool fits(const session *s, error *err) {
+    const double gib = 1 << 30;
+    comm *node = comm_split_node(s->topo.world);
+    double need = (double)total(model_need(&s->model, &s->topo)), have = (double)memory_available();
+    int ranks = comm_size(node);
+    comm_sum_doubles(node, &need, 1);
+    comm_free(node);
+    if (have > 0 && need > have)
+        error_set(err, ERROR_INPUT,
+                  "%d rank%s of a node need %.1f GiB, but it has %.1f GiB free; lower --train.micro_tokens, set "
+                  "--train.recompute=layer, or take more nodes",
+                  ranks, ranks == 1 ? "" : "s", need / gib, have / gib);
+    return comm_agree(s->topo.world, err);
+}
+
+static bool plan(session *s, const parallel_settings *parallel, double length, const model_request *request,
+                 error *err) {
+    double attention = model_attention_work(&s->config, length), ffn = model_ffn_work(&s->config);
+    if (!topology_create(&s->topo, parallel, attention, ffn, s->config.heads, err)) return false;
+    const placement_request wanted = model_placement_request(&s->config, &s->topo, parallel->balance, length);
+    if (!placement_create(&s->place, &wanted, err)) return false;
+    model_plan(&s->model, &s->config, request, &s->topo, &s->place);
+    return true;
+}
+
+bool session_build(session *s, const parallel_settings *parallel, double sequence_length, model_request request,
+                   error *err) {
+    request.exchange = parallel->exchange;
+    if (err->kind == ERROR_NONE) plan(s, parallel, sequence_length, &request, err);
+    if (!comm_agree(comm_world(), err)) return false;
+    if (request.training) log_plan(s);
+    if (!fits(s, err)) return false;
+    model_allocate(&s->model, &s->topo, err);
+    if (!comm_agree(comm_world(), err)) return false;
+    if (request.training) log_info("  exchange: %s", exchange_kind_name(s->model.ex));
+    return true;
 }
 
 void session_close(session *s) {

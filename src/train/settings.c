@@ -5,20 +5,49 @@
 #define TRAIN(key, type, field, ...)                                                                                   \
     { "train." key, type, offsetof(train_settings, field), __VA_ARGS__ }
 static const option train_options[] = {
-    TRAIN("epochs", OPTION_DOUBLE, epochs, "3", 0, 1e6, NULL, "passes over the training set"),
+    TRAIN("epochs", OPTION_DOUBLE, epochs, "3", 0, 1e6, NULL, "passes over what is trained on"),
     TRAIN("max_steps", OPTION_INT, max_steps, "0", 0, 1e12, NULL, "steps; 0: as many as train.epochs makes"),
-    TRAIN("batch", OPTION_INT, batch, "32", 1, 1e9, NULL, "examples a step"),
+    TRAIN("batch", OPTION_INT, batch, "32", 1, 1e9, NULL, "examples or sequences a step"),
     TRAIN("micro_tokens", OPTION_INT, micro_tokens, "4096", 16, 1 << 24, NULL,
           "tokens that pass through the layers together, at most"),
     TRAIN("eval_every", OPTION_INT, eval_every, "0", 0, 1e12, NULL, "steps between evaluations; 0: every epoch"),
+    TRAIN("recompute", OPTION_CHOICE, recompute, "off", 0, 0, "off layer",
+          "layer: compute layers again in the backward pass instead of keeping what they hold"),
     TRAIN("seed", OPTION_UINT64, seed, "1", 0, 0, NULL, "of weights, order and dropout"),
+    {0},
+};
+
+#define DATA(key, type, field, ...)                                                                                    \
+    { "data." key, type, offsetof(pretrain_data_settings, field), __VA_ARGS__ }
+static const option pretrain_data_options[] = {
+    DATA("tokens", OPTION_STRING, tokens, "", 0, 0, NULL, "a folder of token shards, as paf tokenize makes them"),
+    DATA("vocab", OPTION_STRING, vocab, "", 0, 0, NULL,
+         "the vocabulary of the shards: a vocab.txt, or a folder with vocab.json and merges.txt"),
+    DATA("lower_case", OPTION_BOOL, lower_case, "on", 0, 0, NULL, "with a vocab.txt: as the shards were made"),
+    DATA("length", OPTION_INT, length, "128", 8, 1 << 20, NULL, "tokens of a sequence, special ones included"),
+    DATA("heldout", OPTION_INT, heldout, "1024", 0, 1e12, NULL,
+         "held-out sequences of an evaluation, always the same ones; 0: all"),
+    DATA("mask", OPTION_DOUBLE, mask, "0.15", 0.001, 0.9, NULL, "the share of tokens that are to be guessed"),
+    DATA("whole_words", OPTION_BOOL, whole_words, "off", 0, 0, NULL, "mask whole words instead of pieces"),
+    DATA("verify", OPTION_BOOL, verify, "on", 0, 0, NULL, "hold the shards against their checksums first"),
+    {0},
+};
+
+#define BATCH(key, type, field, ...)                                                                                   \
+    { "train." key, type, offsetof(pretrain_batch_settings, field), __VA_ARGS__ }
+static const option pretrain_batch_options[] = {
+    BATCH("batch_tokens", OPTION_INT, tokens, "0", 0, 1e12, NULL,
+          "a step's batch in tokens instead: a multiple of data.length; 0: train.batch says it in sequences"),
+    BATCH("accumulate", OPTION_INT, accumulate, "0", 0, 1e9, NULL,
+          "cut a step's batch into so many parts that pass one after the other; 0: as train.micro_tokens says"),
     {0},
 };
 
 #define RUN(key, type, field, ...)                                                                                     \
     { "run." key, type, offsetof(run_settings, field), __VA_ARGS__ }
 static const option run_options[] = {
-    RUN("out", OPTION_STRING, out, "", 0, 0, NULL, "run folder (empty: checkpoints/TASK-DESIGN)"),
+    RUN("out", OPTION_STRING, out, "", 0, 0, NULL,
+        "run folder (empty: checkpoints/TASK-DESIGN, or checkpoints/pretrain-DESIGN)"),
     RUN("resume", OPTION_CHOICE, resume, "off", 0, 0, "off auto",
         "auto: go on from the run folder's newest checkpoint"),
     RUN("checkpoint_every", OPTION_INT, checkpoint_every, "0", 0, 1e12, NULL,
@@ -49,6 +78,16 @@ void finetune_tables(option_table tables[FINETUNE_TABLES], finetune_settings *s)
     tables[3] = (option_table){optim_options, &s->optim};
     tables[4] = (option_table){parallel_options, &s->parallel};
     tables[5] = (option_table){run_options, &s->run};
+}
+
+void pretrain_tables(option_table tables[PRETRAIN_TABLES], pretrain_settings *s) {
+    tables[0] = (option_table){pretrain_data_options, &s->data};
+    tables[1] = (option_table){model_options, &s->model};
+    tables[2] = (option_table){train_options, &s->train};
+    tables[3] = (option_table){pretrain_batch_options, &s->batch};
+    tables[4] = (option_table){optim_options, &s->optim};
+    tables[5] = (option_table){parallel_options, &s->parallel};
+    tables[6] = (option_table){run_options, &s->run};
 }
 
 void evaluate_tables(option_table tables[EVALUATE_TABLES], evaluate_settings *s) {

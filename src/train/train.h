@@ -15,12 +15,13 @@
 // ---- settings (settings.c) -----------------------------------------------------------------------------------------
 
 typedef struct {
-    double epochs;        // train.epochs
-    int64_t max_steps;    // train.max_steps; 0: by epochs
-    int64_t batch;        // train.batch, examples of a step over all replicas
-    int64_t micro_tokens; // train.micro_tokens, tokens that pass through the layers together, at most
-    int64_t eval_every;   // train.eval_every, steps; 0: every epoch
-    uint64_t seed;        // train.seed: weights, order, dropout
+    double epochs;                      // train.epochs
+    int64_t max_steps;                  // train.max_steps; 0: by epochs
+    int64_t batch;                      // train.batch, examples or sequences of a step over all replicas
+    int64_t micro_tokens;               // train.micro_tokens, tokens that pass through the layers together, at most
+    int64_t eval_every;                 // train.eval_every, steps; 0: every epoch
+    char recompute[OPTION_STRING_SIZE]; // train.recompute: off layer
+    uint64_t seed;                      // train.seed: weights, order, masks, dropout
 } train_settings;
 
 typedef struct {
@@ -41,6 +42,32 @@ typedef struct {
 } finetune_settings;
 
 typedef struct {
+    char tokens[OPTION_STRING_SIZE]; // data.tokens: what paf tokenize made
+    char vocab[OPTION_STRING_SIZE];  // data.vocab
+    bool lower_case;                 // data.lower_case
+    int64_t length;                  // data.length, tokens of a sequence with its special ones
+    int64_t heldout;                 // data.heldout, sequences of an evaluation; 0: all
+    double mask;                     // data.mask
+    bool whole_words;                // data.whole_words
+    bool verify;                     // data.verify
+} pretrain_data_settings;
+
+typedef struct {
+    int64_t tokens;     // train.batch_tokens; 0: train.batch sequences
+    int64_t accumulate; // train.accumulate, micro-batches a step; 0: by train.micro_tokens
+} pretrain_batch_settings;
+
+typedef struct {
+    pretrain_data_settings data;
+    model_settings model;
+    train_settings train;
+    pretrain_batch_settings batch;
+    optim_settings optim;
+    parallel_settings parallel;
+    run_settings run;
+} pretrain_settings;
+
+typedef struct {
     char data_dir[OPTION_STRING_SIZE]; // data.dir
     char split[OPTION_STRING_SIZE];    // evaluate.split
     char which[OPTION_STRING_SIZE];    // evaluate.checkpoint: best latest
@@ -50,16 +77,21 @@ typedef struct {
 } evaluate_settings;
 
 #define FINETUNE_TABLES 6
+#define PRETRAIN_TABLES 7
 #define EVALUATE_TABLES 2
 // The option tables over a settings struct, for cli_read_options and option_write.
 void finetune_tables(option_table tables[FINETUNE_TABLES], finetune_settings *settings);
+void pretrain_tables(option_table tables[PRETRAIN_TABLES], pretrain_settings *settings);
 void evaluate_tables(option_table tables[EVALUATE_TABLES], evaluate_settings *settings);
 
-// ---- commands (finetune.c, evaluate.c) -----------------------------------------------------------------------------
+// ---- commands (finetune.c, pretrain.c, evaluate.c)
+// -----------------------------------------------------------------------------
 
 // Trains on one task, evaluates on its dev split, keeps the best and the last checkpoints, and writes results.json.
 // Collective over the world; the same error on every rank.
 bool train_finetune(const finetune_settings *settings, error *err);
+// Trains a masked language model on token shards, evaluates on those held out, and keeps as above.
+bool train_pretrain(const pretrain_settings *settings, error *err);
 // Metrics of a checkpoint or run folder on a labelled split: a line to standard output, JSON where evaluate.out says.
 bool train_evaluate(const char *run, const evaluate_settings *settings, error *err);
 // Predictions for any split as a submission file, evaluate.out or the task's own name in the run folder.

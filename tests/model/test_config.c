@@ -288,8 +288,10 @@ static void test_work_of_others(void **state) {
     assert_true(model_attention_work(&c, 5) == 8 * 100 + 4 * 5 * 10);
     // A step is a forward pass and a backward pass of twice its work, for every layer; the pooler works on sequences.
     double layer = 4 * 10 * 7 + 8 * 100 + 4 * 5 * 10;
-    assert_true(model_step_work(&c, 40, 5, 8) == 3 * (40 * 3 * layer + 8 * 2 * 100));
-    assert_true(model_step_work(&c, 0, 5, 0) == 0);
+    assert_true(model_step_work(&c, 40, 5) == 3 * 40 * 3 * layer);
+    assert_true(model_classifier_work(&c) == 2 * 100);
+    assert_true(model_masked_work(&c) == 2 * 100 + 2 * 10 * (double)c.vocabulary);
+    assert_true(model_step_work(&c, 0, 5) == 0);
 }
 
 int main(void) {

@@ -1,0 +1,171 @@
+// A run that trains, whatever it learns: the loop over steps, evaluations and checkpoints in between, the results.
+#include "train/internal.h"
+
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+
+// ---- signals: USR1 asks for a checkpoint and a clean end; what sends it is launch/mpi or Slurm
+
+static volatile sig_atomic_t stop_requested;
+
+static void request_stop(int signal) {
+    (void)signal;
+    stop_requested = 1;
+}
+
+static void catch_signals(const comm *world) {
+    struct sigaction action = {.sa_handler = request_stop, .sa_flags = SA_RESTART};
+    sigaction(SIGUSR1, &action, NULL);
+    if (comm_size(world) == 1) sigaction(SIGTERM, &action, NULL); // with more ranks it is mpirun that is told
+}
+
+// ---- evaluation in between
+
+static bool diverged(const trainer *t, const char *what, double value, error *err) {
+    return error_set(err, ERROR_INTERNAL, "step %lld: the %s is %g; lower train.lr or lengthen train.warmup",
+                     (long long)t->done, what, value);
+}
+
+static bool evaluate(trainer *t, error *err) {
+    const char *split = t->what->split;
+    double loss;
+    json_t *metrics = t->what->evaluate(t, &loss);
+    json_decref(t->last);
+    t->last = metrics;
+    t->evaluated_at = t->done;
+    if (!isfinite(loss)) return diverged(t, split, loss, err);
+    if (!t->best || t->what->score(metrics) > t->what->score(t->best)) {
+        json_decref(t->best);
+        t->best = json_incref(metrics);
+        t->best_step = t->done;
+    }
+    char *text = json_format(metrics, false, NULL);
+    log_info("step %lld | %s loss %.4f | %s%s", (long long)t->done, split, loss, text,
+             t->best_step == t->done ? " | best so far" : "");
+    memory_free(text);
+    run_write_metrics(&t->run, json_pack("{s:I, s:s, s:f, s:O}", "step", (json_int_t)t->done, "split", split, "loss",
+                                         loss, "metrics", metrics));
+    return true;
+}
+
+// ---- the run
+
+static void log_step(trainer *t, const step_report *r, double seconds) {
+    run_write_metrics(&t->run,
+                      json_pack("{s:I, s:f, s:f, s:f, s:f, s:f}", "step", (json_int_t)t->done, "loss", r->loss, "lr",
+                                r->lr, "grad_norm", r->norm, "tokens", r->tokens, "tokens_per_s", r->tokens / seconds));
+    progress_add(&t->progress, r->tokens, r->work);
+    if (r->due) progress_print(&t->progress, t->s.topo.world, t->done, r->loss, r->lr, r->norm);
+}
+
+static bool loop(trainer *t, error *err) {
+    int64_t checkpoint_every = t->plan.run->checkpoint_every;
+    bool stopped = false, saved = true;
+    while (t->done < t->steps && !stopped) {
+        double before = time_now();
+        step_report r = train_step(t, stop_requested);
+        if (!isfinite(r.loss)) return diverged(t, "loss", r.loss, err);
+        if (!isfinite(r.norm)) return diverged(t, "gradient's norm", r.norm, err);
+        double seconds = time_now() - before;
+        t->train_seconds += seconds;
+        log_step(t, &r, seconds);
+        stopped = r.stop;
+        bool evaluation_due = t->done % t->eval_every == 0 || t->done == t->steps;
+        if (evaluation_due && stopped) keep_save(t); // who asked to stop may not wait for the evaluation
+        if (evaluation_due && !evaluate(t, err)) return false;
+        bool due = checkpoint_every && t->done % checkpoint_every == 0;
+        if (evaluation_due || due || stopped) saved = keep_save(t);
+    }
+    if (!stopped && !t->last) { // gone on with after its last step, but not evaluated then
+        if (!evaluate(t, err)) return false;
+        saved = keep_save(t);
+    }
+    if (!saved) // the weights end with this process
+        return error_set(
+            err, ERROR_INTERNAL,
+            "step %lld of %lld is reached, but its checkpoint could not be saved (see the warning); make room "
+            "and go on from the newest one with --run.resume=auto",
+            (long long)t->done, (long long)t->steps);
+    if (stopped)
+        log_info("asked to stop: saved at step %lld of %lld; --run.resume=auto goes on", (long long)t->done,
+                 (long long)t->steps);
+    return true;
+}
+
+static const char *task_name(const trainer *t) { return t->what->task ? t->what->task : t->s.task.name; }
+
+static bool write_results(trainer *t, error *err) {
+    if (t->done < t->steps) return true; // stopped on request
+    char team[32];
+    topology_team_text(team, t->s.topo.attention, t->s.topo.ffn);
+    json_t *results =
+        json_pack("{s:s, s:s, s:s, s:I, s:O?, s:I, s:{s:O?, s:I}, s:I, s:I, s:s, s:i, s:f, s:s, s:s}", "task",
+                  task_name(t), "split", t->what->split, "design", model_design_name(t->s.config.design), "examples",
+                  (json_int_t)t->what->examples(t), "metrics", t->best, "step", (json_int_t)t->best_step, "last",
+                  "metrics", t->last, "step", (json_int_t)t->evaluated_at, "steps", (json_int_t)t->steps, "seed",
+                  (json_int_t)t->plan.train->seed, "team", team, "ranks", comm_size(t->s.topo.world), "train_seconds",
+                  t->train_seconds, "version", PAF_VERSION, "chosen_by", t->what->chosen_by);
+    REQUIRE(results);
+    run_write_results(&t->run, results, err);
+    if (!comm_agree(t->s.topo.world, err)) return false;
+    char *text = t->best ? json_format(t->best, false, NULL) : memory_string("none");
+    log_info("best: step %lld, %s %s; results in %s/results.json", (long long)t->best_step, t->what->split, text,
+             t->run.path);
+    memory_free(text);
+    return true;
+}
+
+// A job that is started once more after its end.
+static bool is_complete(const trainer *t) {
+    char *path = memory_format("%s/results.json", t->run.path);
+    double there = t->run.root && t->done >= t->steps && file_exists(path);
+    memory_free(path);
+    comm_sum_doubles(t->s.topo.world, &there, 1);
+    return there > 0;
+}
+
+static bool open_run(trainer *t, const char *default_name, bool *resuming, error *err) {
+    const char *out = t->plan.run->out;
+    char *path = *out ? memory_string(out) : memory_format("checkpoints/%s", default_name);
+    bool again = !strcmp(t->plan.run->resume, "auto");
+    double exists = comm_rank(t->s.topo.world) == 0 && checkpoint_exists(path);
+    comm_sum_doubles(t->s.topo.world, &exists, 1);
+    *resuming = again && exists > 0;
+    bool ok = run_open(&t->run, t->s.topo.world, path, again, t->plan.tables, t->plan.n_tables, err);
+    memory_free(path);
+    return ok;
+}
+
+bool trainer_open_init(trainer *t, error *err) {
+    const char *init = t->plan.model->init;
+    return !*init || checkpoint_open(&t->init, comm_world(), init, "best", err);
+}
+
+static bool begin(trainer *t, bool resuming, error *err) {
+    parameter_initialise(&t->s.model.table, t->plan.train->seed, t->s.config.initializer_range);
+    if (resuming) return keep_resume(t, err);
+    return !*t->init.path || keep_start_from(t, err);
+}
+
+bool trainer_run(trainer *t, const char *default_name, error *err) {
+    bool resuming;
+    catch_signals(t->s.topo.world);
+    if (!open_run(t, default_name, &resuming, err) || !begin(t, resuming, err)) return false;
+    if (resuming && is_complete(t)) {
+        log_info("%s is complete: step %lld of %lld", t->run.path, (long long)t->done, (long long)t->steps);
+        return true;
+    }
+    progress_start(&t->progress, t->s.topo.world, t->plan.run->log_every, t->done, t->steps);
+    return loop(t, err) && write_results(t, err);
+}
+
+void trainer_destroy(trainer *t) {
+    run_close(&t->run);
+    micro_batch_destroy(&t->packed);
+    batch_destroy(&t->samples);
+    checkpoint_close(&t->init);
+    json_decref(t->best);
+    json_decref(t->last);
+    session_close(&t->s);
+}
