@@ -7,7 +7,8 @@
 
 typedef struct {
     double lr;                         // train.lr, the schedule's peak
-    char schedule[OPTION_STRING_SIZE]; // train.schedule: linear cosine constant
+    char schedule[OPTION_STRING_SIZE]; // train.schedule: linear cosine polynomial constant
+    double power;                      // train.power, of the polynomial schedule
     double warmup;                     // train.warmup: below 1 a fraction of all steps, otherwise steps
     double weight_decay, beta1, beta2, epsilon;
     double clip; // train.clip: the gradient's global norm is cut to this; 0 is no clipping
@@ -16,10 +17,13 @@ typedef struct {
 extern const option optim_options[];
 
 // The learning rate of step s = 0 .. steps - 1, with w warm-up steps:
-//     warm-up    peak (s + 1) / w                       while s < w
-//     linear     peak (steps - s) / (steps - w)
-//     cosine     peak (1 + cos(pi (s - w) / (steps - w))) / 2
-//     constant   peak
+//     warm-up      peak (s + 1) / w                     while s < w
+//     linear       peak (steps - s) / (steps - w)
+//     cosine       peak (1 + cos(pi (s - w) / (steps - w))) / 2
+//     polynomial   peak (1 - s / steps)^power
+//     constant     peak
+// The polynomial counts from the start of the run, as BERT's and LAMB's recipes have it: the warm-up reaches the peak,
+// and the next step is at the curve, below it.
 double optim_learning_rate(const optim_settings *settings, int64_t step, int64_t steps);
 
 // The norm of the whole gradient, each parameter counted once (by its writer). Sums in rank order: the same bits on
