@@ -44,8 +44,8 @@ step_report train_step(trainer *t, bool stop) {
 
     model_reduce_gradients(m, t->s.topo.team_comm);
     report.norm = optim_gradient_norm(&m->table, t->s.topo.team_comm);
-    optim_adamw(&m->table, &settings->optim, report.lr, t->done + 1,
-                optim_clip_factor(report.norm, settings->optim.clip));
+    optim_update(&m->table, &settings->optim, report.lr, t->done + 1,
+                 optim_clip_factor(report.norm, settings->optim.clip), t->s.topo.team_comm);
     t->done++;
     return report;
 }
