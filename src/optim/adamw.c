@@ -1,48 +1,6 @@
-#include "optim/optim.h"
-#include "tensor/threads.h"
+#include "optim/internal.h"
 
 #include <math.h>
-
-// Floats of a large row that a thread takes at a time, and blocks of them whose sums wait to be added in their order.
-// Most rows are small, and do without: entering a parallel region costs a third of a microsecond even for one thread.
-enum { BLOCK = 4096, SUMS = 256 };
-
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-static double block_square_sum(const float *g, int64_t n) {
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < n; j++) sum += (double)g[j] * (double)g[j];
-    return sum;
-}
-
-static double square_sum(const float *g, int64_t n) {
-    if (!worth_threads(n)) return block_square_sum(g, n);
-    double sum = 0, sums[SUMS];
-    for (int64_t first = 0; first < n; first += SUMS * BLOCK) {
-        int64_t count = smaller(n - first, SUMS * BLOCK);
-#pragma omp parallel for
-        for (int64_t at = 0; at < count; at += BLOCK)
-            sums[at / BLOCK] = block_square_sum(g + first + at, smaller(BLOCK, count - at));
-        for (int64_t at = 0; at < count; at += BLOCK) sum += sums[at / BLOCK];
-    }
-    return sum;
-}
-
-double optim_gradient_norm(const parameter_table *table, comm *team) {
-    double sum = 0;
-    for (size_t i = 0; i < table->n; i++) {
-        const parameter *p = &table->rows[i];
-        if (p->writer) sum += square_sum(p->gradient, parameter_count(p));
-    }
-    comm_sum_doubles(team, &sum, 1);
-    return sqrt(sum);
-}
-
-double optim_clip_factor(double norm, double clip) {
-    double factor = clip / (norm + 1e-6);
-    return clip > 0 && factor < 1 ? factor : 1;
-}
 
 // What an update multiplies with.
 typedef struct {

@@ -1,4 +1,4 @@
-// optim: AdamW, clipping, schedules. Walks the parameter table and knows nothing of the model.
+// optim: AdamW, LAMB, clipping, schedules. Walks the parameter table and knows nothing of the model.
 #ifndef PAF_OPTIM_H
 #define PAF_OPTIM_H
 
@@ -6,9 +6,11 @@
 #include "tensor/tensor.h"
 
 typedef struct {
-    double lr;                         // train.lr, the schedule's peak
-    char schedule[OPTION_STRING_SIZE]; // train.schedule: linear cosine constant
-    double warmup;                     // train.warmup: below 1 a fraction of all steps, otherwise steps
+    char optimizer[OPTION_STRING_SIZE]; // train.optimizer: adamw lamb
+    double lr;                          // train.lr, the schedule's peak
+    char schedule[OPTION_STRING_SIZE];  // train.schedule: linear cosine polynomial constant
+    double power;                       // train.power, of the polynomial schedule
+    double warmup;                      // train.warmup: below 1 a fraction of all steps, otherwise steps
     double weight_decay, beta1, beta2, epsilon;
     double clip; // train.clip: the gradient's global norm is cut to this; 0 is no clipping
 } optim_settings;
@@ -16,10 +18,13 @@ typedef struct {
 extern const option optim_options[];
 
 // The learning rate of step s = 0 .. steps - 1, with w warm-up steps:
-//     warm-up    peak (s + 1) / w                       while s < w
-//     linear     peak (steps - s) / (steps - w)
-//     cosine     peak (1 + cos(pi (s - w) / (steps - w))) / 2
-//     constant   peak
+//     warm-up      peak (s + 1) / w                     while s < w
+//     linear       peak (steps - s) / (steps - w)
+//     cosine       peak (1 + cos(pi (s - w) / (steps - w))) / 2
+//     polynomial   peak (1 - s / steps)^power
+//     constant     peak
+// The polynomial counts from the start of the run, as BERT's and LAMB's recipes have it: the warm-up reaches the peak,
+// and the next step is at the curve, below it.
 double optim_learning_rate(const optim_settings *settings, int64_t step, int64_t steps);
 
 // The norm of the whole gradient, each parameter counted once (by its writer). Sums in rank order: the same bits on
@@ -31,5 +36,17 @@ double optim_clip_factor(double norm, double clip);
 // from 1. The gradients are multiplied by factor as they are read. Rows without decay (biases, LayerNorm) are not
 // decayed.
 void optim_adamw(parameter_table *table, const optim_settings *settings, double lr, int64_t update, double factor);
+// One LAMB step (You et al., 2020) in the form NVIDIA trains BERT-large with. For each tensor, moments and their bias
+// correction as in AdamW:
+//     u  = m' / (sqrt(v') + epsilon) + weight_decay p
+//     p -= lr (|p| / |u|) u
+// The norms are of the logical tensor, wherever its parts lie. A norm of 0 makes the ratio 1; so does a row without
+// decay (biases, LayerNorm), which has no weight_decay p either. Sums go over the team in rank order, all tensors in
+// one exchange: copies of a tensor stay the same to the bit. Collective over the team.
+void optim_lamb(parameter_table *table, const optim_settings *settings, double lr, int64_t update, double factor,
+                comm *team);
+// One step of train.optimizer. Collective over the team.
+void optim_update(parameter_table *table, const optim_settings *settings, double lr, int64_t update, double factor,
+                  comm *team);
 
 #endif

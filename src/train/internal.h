@@ -46,8 +46,7 @@ typedef struct {
 void evaluation_run(evaluation *e, session *s, const dataset *d, const char *what);
 void evaluation_destroy(evaluation *e);
 
-// ---- run.c: the run folder, kept by the root
-// --------------------------------------------------------------------------
+// ---- run.c: the run folder, kept by the root -----------------------------------------------------------------------
 
 typedef struct {
     char path[OPTION_STRING_SIZE * 2];
@@ -64,8 +63,7 @@ void run_write_metrics(run *r, json_t *line);                // takes the refere
 bool run_write_results(run *r, json_t *results, error *err); // takes the reference
 void run_close(run *r);
 
-// ---- progress.c
-// -------------------------------------------------------------------------------------------------------
+// ---- progress.c -----------------------------------------------------------------------------------------------------
 
 typedef struct {
     double interval;    // seconds between lines

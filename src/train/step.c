@@ -26,8 +26,10 @@ step_report train_step(trainer *t, bool stop) {
     report.due = sums[2] > 0;
 
     model_reduce_gradients(m, t->s.topo.team_comm);
-    report.norm = optim_gradient_norm(&m->table, t->s.topo.team_comm) / work.count;
-    optim_adamw(&m->table, optim, report.lr, t->done + 1, optim_clip_factor(report.norm, optim->clip) / work.count);
+    comm *team = t->s.topo.team_comm;
+    report.norm = optim_gradient_norm(&m->table, team) / work.count;
+    double factor = optim_clip_factor(report.norm, optim->clip) / work.count;
+    optim_update(&m->table, optim, report.lr, t->done + 1, factor, team);
     t->done++;
     return report;
 }

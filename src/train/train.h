@@ -84,8 +84,7 @@ void finetune_tables(option_table tables[FINETUNE_TABLES], finetune_settings *se
 void pretrain_tables(option_table tables[PRETRAIN_TABLES], pretrain_settings *settings);
 void evaluate_tables(option_table tables[EVALUATE_TABLES], evaluate_settings *settings);
 
-// ---- commands (finetune.c, pretrain.c, evaluate.c)
-// -----------------------------------------------------------------------------
+// ---- commands (finetune.c, pretrain.c, evaluate.c) ------------------------------------------------------------------
 
 // Trains on one task, evaluates on its dev split, keeps the best and the last checkpoints, and writes results.json.
 // Collective over the world; the same error on every rank.

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Holds the dumps in tests/reference/ against Hugging Face's own BERT, so that the reference is checked too.
+"""Holds the dumps in tests/reference/ against Hugging Face's own BERT and RoBERTa, so that they are checked too.
 
 Needs torch, h5py and transformers (4.30 does): /usr/bin/python3 -m venv --system-site-packages VENV, then
-VENV/bin/pip install transformers==4.30.2. PAF is its BertLayer with the wiring changed. Prints the largest differences
+VENV/bin/pip install transformers==4.30.2. PAF is its layer with the wiring changed. Prints the largest differences
 and exits with 1 where one is over 1e-5 relative in norm.
 """
 
@@ -11,8 +11,7 @@ import sys
 
 import h5py
 import torch
-from transformers import BertConfig, BertForSequenceClassification
-from transformers.models.bert.modeling_bert import BertLayer
+from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, RobertaConfig, RobertaForMaskedLM
 
 REFERENCE = pathlib.Path(__file__).parent.parent / "reference"
 sys.path.insert(0, str(REFERENCE))
@@ -29,9 +28,27 @@ def paf_forward(self, x, attention_mask=None, *_, **__):
 
 
 def first_batch(file):
+    """ids, types and mask of the first batch, and its number of tokens."""
     lengths = file["batch/lengths"][:BATCH].tolist()
-    sequences = torch.from_numpy(file["batch/ids"][: sum(lengths)]).split(lengths)
-    return pad([s.tolist() for s in sequences], file["batch/second"][:BATCH].tolist())
+    count = sum(lengths)
+    sequences = [s.tolist() for s in torch.from_numpy(file["batch/ids"][:count]).split(lengths)]
+    if "batch/second" in file:
+        seconds = file["batch/second"][:BATCH].tolist()
+    else:
+        types = torch.from_numpy(file["batch/types"][:count]).split(lengths)
+        seconds = [int((s == 0).sum()) for s in types]
+    return *pad(sequences, seconds), count
+
+
+def masked_labels(file, mask, count):
+    """[batch, length], -100 where nothing is to be found."""
+    packed = torch.full((count,), -100)
+    rows = torch.from_numpy(file["batch/rows"][:]).long()
+    here = rows < count
+    packed[rows[here]] = torch.from_numpy(file["batch/labels"][:])[here].long()
+    labels = torch.full(mask.shape, -100)
+    labels[mask] = packed
+    return labels
 
 
 def difference(ours, theirs):
@@ -39,24 +56,30 @@ def difference(ours, theirs):
     return ((ours - theirs).norm() / theirs.norm()).item()
 
 
-def compare(design, task):
-    config = BertConfig.from_json_file(REFERENCE / "config.json")
-    config.num_labels = 3 if task == "classification" else 1
-    model = BertForSequenceClassification(config).eval()
-    if design == "paf":
-        for layer in model.bert.encoder.layer:
-            layer.forward = paf_forward.__get__(layer, BertLayer)
-    with h5py.File(REFERENCE / f"model-{design}-{task}.h5") as file:
+def compare(name, make_config, make_model, config_name, outputs=None):
+    config = make_config.from_json_file(REFERENCE / config_name)
+    config.num_labels = outputs or 2
+    model = make_model(config).eval()
+    if "-paf" in name:
+        for layer in model.base_model.encoder.layer:
+            layer.forward = paf_forward.__get__(layer)
+    with h5py.File(REFERENCE / f"{name}.h5") as file:
         parameters = {name: torch.from_numpy(value[:]) for name, value in file["parameters"].items()}
         model.load_state_dict(parameters, strict=False)
-        ids, types, mask = first_batch(file)
-        wanted = file["batch/labels" if task == "classification" else "batch/targets"][:BATCH]
-        wanted = torch.from_numpy(wanted).long() if task == "classification" else torch.from_numpy(wanted)
+        ids, types, mask, count = first_batch(file)
+        if outputs:
+            wanted = torch.from_numpy(file["batch/labels" if outputs > 1 else "batch/targets"][:BATCH])
+            wanted = wanted.long() if outputs > 1 else wanted
+        else:
+            wanted = masked_labels(file, mask, count)
+        # RoBERTa counts positions by what is padding
+        ids = ids.masked_fill(~mask, config.pad_token_id)
         out = model(input_ids=ids, token_type_ids=types, attention_mask=mask.long(), labels=wanted)
         out.loss.backward()
+        logits = out.logits.detach() if outputs else out.logits.detach()[wanted != -100]
         worst = {
             "loss": difference(file["loss"][:], out.loss.detach().reshape(1)),
-            "logits": difference(file["logits"][:], out.logits.detach()),
+            "logits": difference(file["logits"][:], logits),
             # a key bias has no gradient but rounding
             "gradients": max(
                 difference(value[:], model.get_parameter(name).grad)
@@ -64,12 +87,18 @@ def compare(design, task):
                 if not name.endswith("key.bias")
             ),
         }
-    print(f"{design} {task}: " + ", ".join(f"{what} {value:.1e}" for what, value in worst.items()))
+    print(f"{name}: " + ", ".join(f"{what} {value:.1e}" for what, value in worst.items()))
     return max(worst.values()) < TOLERANCE
 
 
 def main():
-    agree = [compare(design, task) for design in ("saf", "paf") for task in ("classification", "regression")]
+    agree = []
+    for design in "saf", "paf":
+        for task, outputs in ("classification", 3), ("regression", 1):
+            name = f"model-{design}-{task}"
+            agree.append(compare(name, BertConfig, BertForSequenceClassification, "config.json", outputs))
+        agree.append(compare(f"masked-{design}", BertConfig, BertForMaskedLM, "config-masked.json"))
+    agree.append(compare("masked-paf-roberta", RobertaConfig, RobertaForMaskedLM, "config-masked-roberta.json"))
     sys.exit(0 if all(agree) else 1)
 
 

@@ -27,49 +27,75 @@ static parameter_table build(void) {
 }
 
 // A few steps with so many threads; the norm of the gradient is the return value. Caller destroys the table.
-static double run(parameter_table *table, int threads) {
-    const optim_settings s = {.weight_decay = 0.1, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8};
+static double run(parameter_table *table, const char *optimizer, int threads) {
+    optim_settings s = {.weight_decay = 0.1, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8};
+    snprintf(s.optimizer, sizeof s.optimizer, "%s", optimizer);
     *table = build();
     omp_set_num_threads(threads);
     double norm = optim_gradient_norm(table, comm_world());
-    for (int update = 1; update <= UPDATES; update++) optim_adamw(table, &s, 0.01, update, 0.7);
+    for (int update = 1; update <= UPDATES; update++) optim_update(table, &s, 0.01, update, 0.7, comm_world());
     return norm;
 }
 
+static const char *const optimizers[] = {"adamw", "lamb"};
+
 static void test_same_bits(void **state) {
     (void)state;
-    parameter_table right, table;
-    double norm = run(&right, 1), sum = 0;
-    for (int64_t i = 0; i < right.total; i++) sum += pow(right.gradients[i], 2);
-    assert_true(test_relative(norm, sqrt(sum), 0) < 1e-12);
-    for (int threads = 1; threads <= 3; threads++) {
-        assert_true(run(&table, threads) == norm);
-        size_t size = (size_t)right.total * sizeof(float);
-        assert_memory_equal(table.values, right.values, size);
-        assert_memory_equal(table.moments1, right.moments1, size);
-        assert_memory_equal(table.moments2, right.moments2, size);
-        parameter_destroy(&table);
+    for (int k = 0; k < 2; k++) {
+        parameter_table right, table;
+        double norm = run(&right, optimizers[k], 1), sum = 0;
+        for (int64_t i = 0; i < right.total; i++) sum += pow(right.gradients[i], 2);
+        assert_true(test_relative(norm, sqrt(sum), 0) < 1e-12);
+        for (int threads = 1; threads <= 3; threads++) {
+            assert_true(run(&table, optimizers[k], threads) == norm);
+            size_t size = (size_t)right.total * sizeof(float);
+            assert_memory_equal(table.values, right.values, size);
+            assert_memory_equal(table.moments1, right.moments1, size);
+            assert_memory_equal(table.moments2, right.moments2, size);
+            parameter_destroy(&table);
+        }
+        parameter_destroy(&right);
     }
-    parameter_destroy(&right);
+}
+
+static void check_places(const parameter *p) {
+    for (int64_t j = PERIOD; j < parameter_count(p); j++)
+        if (fabsf(p->value[j] - p->value[j % PERIOD]) > 1e-6f)
+            fail_msg("%s: element %lld is %.9g, element %lld is %.9g", p->name, (long long)j, p->value[j],
+                     (long long)(j % PERIOD), p->value[j % PERIOD]);
 }
 
 static void test_no_place_is_special(void **state) {
     (void)state;
-    parameter_table table;
-    run(&table, 2);
-    for (size_t r = 0; r < table.n; r++) {
-        const parameter *p = &table.rows[r];
-        for (int64_t j = PERIOD; j < parameter_count(p); j++)
-            if (fabsf(p->value[j] - p->value[j % PERIOD]) > 1e-6f)
-                fail_msg("%s: element %lld is %.9g, element %lld is %.9g", p->name, (long long)j, p->value[j],
-                         (long long)(j % PERIOD), p->value[j % PERIOD]);
+    for (int k = 0; k < 2; k++) {
+        parameter_table table;
+        run(&table, optimizers[k], 2);
+        for (size_t r = 0; r < table.n; r++) check_places(&table.rows[r]);
+        parameter_destroy(&table);
     }
-    parameter_destroy(&table);
+}
+
+// The ratio of a tensor that threads share is that of all its elements: its first step is as long as LAMB says.
+static void test_length_of_a_large_tensor(void **state) {
+    (void)state;
+    const optim_settings s = {.weight_decay = 0.1, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8};
+    parameter_table before = build(), after = build();
+    omp_set_num_threads(2);
+    optim_lamb(&after, &s, 0.01, 1, 0.7, comm_world());
+    double moved = 0, length = 0;
+    for (int64_t j = 0; j < LARGE; j++) {
+        moved += pow((double)after.rows[0].value[j] - before.rows[0].value[j], 2);
+        length += pow(before.rows[0].value[j], 2);
+    }
+    assert_true(test_relative(sqrt(moved), 0.01 * sqrt(length), 0) < 1e-5);
+    parameter_destroy(&before);
+    parameter_destroy(&after);
 }
 
 int main(int argc, char **argv) {
     comm_start(&argc, &argv);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_bits), cmocka_unit_test(test_no_place_is_special)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_bits), cmocka_unit_test(test_no_place_is_special),
+                                       cmocka_unit_test(test_length_of_a_large_tensor)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     comm_finish();
     return failed;

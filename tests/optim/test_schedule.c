@@ -3,8 +3,10 @@
 
 #include "optim/optim.h"
 
+#define POWER 0.5 // of the polynomial
+
 static double rate(const char *schedule, double warmup, int64_t step, int64_t steps) {
-    optim_settings s = {.lr = 0.5, .warmup = warmup};
+    optim_settings s = {.lr = 0.5, .power = POWER, .warmup = warmup};
     snprintf(s.schedule, sizeof s.schedule, "%s", schedule);
     return optim_learning_rate(&s, step, steps);
 }
@@ -16,13 +18,15 @@ static void assert_rate(const char *schedule, double warmup, int64_t step, int64
                  expected);
 }
 
-static const char *const schedules[] = {"linear", "cosine", "constant"};
+static const char *const schedules[] = {"linear", "cosine", "constant", "polynomial"};
+enum { SCHEDULES = sizeof schedules / sizeof *schedules };
 
 static void test_warmup(void **state) {
     (void)state;
-    for (int k = 0; k < 3; k++) {
+    for (int k = 0; k < SCHEDULES; k++) {
         for (int64_t s = 0; s < 10; s++) assert_rate(schedules[k], 10, s, 100, 0.5 * (double)(s + 1) / 10);
-        assert_rate(schedules[k], 10, 10, 100, 0.5); // the peak, at the end of the warm-up
+        bool polynomial = !strcmp(schedules[k], "polynomial"); // is at its curve by then
+        assert_rate(schedules[k], 10, 10, 100, polynomial ? 0.5 * sqrt(0.9) : 0.5);
         assert_rate(schedules[k], 1, 0, 100, 0.5);
     }
 }
@@ -30,7 +34,7 @@ static void test_warmup(void **state) {
 // Below 1 it is a fraction of all steps, in whole steps.
 static void test_warmup_as_fraction(void **state) {
     (void)state;
-    for (int k = 0; k < 3; k++)
+    for (int k = 0; k < SCHEDULES; k++)
         for (int64_t s = 0; s < 100; s++) {
             assert_rate(schedules[k], 0.1, s, 100, rate(schedules[k], 10, s, 100));
             assert_rate(schedules[k], 0.259, s, 100, rate(schedules[k], 25, s, 100));
@@ -41,18 +45,18 @@ static void test_warmup_as_fraction(void **state) {
 // A warm-up of 2.5 steps would have a third step beyond the peak.
 static void test_warmup_in_whole_steps(void **state) {
     (void)state;
-    for (int k = 0; k < 3; k++)
+    for (int k = 0; k < SCHEDULES; k++)
         for (int64_t s = 0; s < 10; s++) assert_rate(schedules[k], 2.5, s, 10, rate(schedules[k], 2, s, 10));
 }
 
 static void test_no_warmup(void **state) {
     (void)state;
-    for (int k = 0; k < 3; k++) assert_rate(schedules[k], 0, 0, 7, 0.5);
+    for (int k = 0; k < SCHEDULES; k++) assert_rate(schedules[k], 0, 0, 7, 0.5);
 }
 
 static void test_warmup_of_all_steps(void **state) {
     (void)state;
-    for (int k = 0; k < 3; k++) {
+    for (int k = 0; k < SCHEDULES; k++) {
         assert_rate(schedules[k], 10, 9, 10, 0.5);
         assert_rate(schedules[k], 1000, 9, 10, 0.005);
     }
@@ -77,11 +81,36 @@ static void test_constant(void **state) {
     for (int64_t s = 10; s < 100; s += 89) assert_rate("constant", 10, s, 100, 0.5);
 }
 
+// Of the whole run, warm-up included.
+static void test_polynomial(void **state) {
+    (void)state;
+    assert_rate("polynomial", 0, 25, 100, 0.5 * sqrt(0.75));
+    assert_rate("polynomial", 20, 75, 100, 0.25);
+    assert_rate("polynomial", 0.2, 99, 100, 0.05);
+}
+
+// Power 1 is a straight line, as `linear` is without a warm-up; power 0 is none at all.
+static void test_powers(void **state) {
+    (void)state;
+    optim_settings s = {.lr = 0.5, .schedule = "polynomial"};
+    const double powers[] = {0, 1, 2, 3.5};
+    for (int k = 0; k < 4; k++) {
+        s.power = powers[k];
+        for (int64_t step = 0; step < 10; step++)
+            assert_true(fabs(optim_learning_rate(&s, step, 10) - 0.5 * pow(1 - 0.1 * (double)step, powers[k])) < 1e-15);
+    }
+    s.power = 1;
+    for (int64_t step = 0; step < 10; step++)
+        assert_true(fabs(optim_learning_rate(&s, step, 10) - rate("linear", 0, step, 10)) < 1e-15);
+}
+
 static void test_the_end(void **state) {
     (void)state;
     assert_rate("linear", 0, 100, 100, 0);
     assert_rate("cosine", 0, 100, 100, 0);
+    assert_rate("polynomial", 0, 100, 100, 0);
     assert_rate("linear", 5, 1000, 100, 0);
+    assert_rate("polynomial", 5, 1000, 100, 0);
     assert_rate("linear", 0, 0, 1, 0.5); // a run of one step
 }
 
@@ -89,7 +118,7 @@ static void test_the_end(void **state) {
 static void test_shape(void **state) {
     (void)state;
     const double warmups[] = {0, 0.06, 0.5, 1, 3, 17.5, 50, 200};
-    for (int k = 0; k < 3; k++)
+    for (int k = 0; k < SCHEDULES; k++)
         for (int w = 0; w < 8; w++) {
             bool falling = false;
             double before = 0;
@@ -113,6 +142,8 @@ int main(void) {
         cmocka_unit_test(test_linear),
         cmocka_unit_test(test_cosine),
         cmocka_unit_test(test_constant),
+        cmocka_unit_test(test_polynomial),
+        cmocka_unit_test(test_powers),
         cmocka_unit_test(test_the_end),
         cmocka_unit_test(test_shape),
     };

@@ -57,6 +57,14 @@ def rate(step):
     return PEAK * max(0.0, min((step + 1) / WARMUP, (STEPS - step) / (STEPS - WARMUP)))
 
 
+def decay_groups(model):
+    """An optimizer's parameter groups: biases and LayerNorms do not decay."""
+    groups = {0.01: [], 0.0: []}
+    for name, parameter in model.named_parameters():
+        groups[0.0 if name.endswith(".bias") or "LayerNorm" in name else 0.01].append(parameter)
+    return [{"params": parameters, "weight_decay": decay} for decay, parameters in groups.items()]
+
+
 class Run:
     """One model on the examples, in one precision."""
 
@@ -77,17 +85,9 @@ class Run:
     def tensors(self, what=lambda parameter: parameter):
         return {name: what(p).detach().clone() for name, p in self.model.named_parameters()}
 
-    def optimizer(self):
-        """AdamW; biases and LayerNorms do not decay."""
-        groups = {0.01: [], 0.0: []}
-        for name, parameter in self.model.named_parameters():
-            groups[0.0 if name.endswith(".bias") or "LayerNorm" in name else 0.01].append(parameter)
-        groups = [{"params": parameters, "weight_decay": decay} for decay, parameters in groups.items()]
-        return torch.optim.AdamW(groups, lr=PEAK, betas=(0.9, 0.999), eps=1e-6)
-
     def train(self):
         """Per step: loss, norm of the gradient before clipping, learning rate."""
-        optimizer, history = self.optimizer(), []
+        optimizer, history = torch.optim.AdamW(decay_groups(self.model), lr=PEAK, betas=(0.9, 0.999), eps=1e-6), []
         for step in range(STEPS):
             for group in optimizer.param_groups:
                 group["lr"] = rate(step)
@@ -138,6 +138,12 @@ def flatten(examples, task):
     return out
 
 
+def write(path, tensors):
+    with h5py.File(path, "w") as file:
+        for name, value in tensors.items():
+            file[name] = value.float().numpy() if value.is_floating_point() else value.numpy()
+
+
 def main():
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
@@ -150,9 +156,7 @@ def main():
             single = Run(config, design, task, examples, torch.float32).dump()
             double = Run(config, design, task, examples, torch.float64).dump()
             check_noise(single, double)
-            with h5py.File(path, "w") as file:
-                for name, value in (flatten(examples, task) | double).items():
-                    file[name] = value.float().numpy() if value.is_floating_point() else value.numpy()
+            write(path, flatten(examples, task) | double)
 
 
 if __name__ == "__main__":

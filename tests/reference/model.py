@@ -29,9 +29,10 @@ class Embeddings(nn.Module):
         self.position_embeddings = nn.Embedding(config["max_position_embeddings"], hidden)
         self.token_type_embeddings = nn.Embedding(config["type_vocab_size"], hidden)
         self.LayerNorm = nn.LayerNorm(hidden, eps=config["layer_norm_eps"])
+        self.first_position = config["pad_token_id"] + 1 if config["model_type"] == "roberta" else 0
 
     def forward(self, ids, types):  # both [batch, length]
-        positions = torch.arange(ids.shape[1])
+        positions = self.first_position + torch.arange(ids.shape[1])
         summed = self.word_embeddings(ids) + self.position_embeddings(positions) + self.token_type_embeddings(types)
         return self.LayerNorm(summed)
 
@@ -72,25 +73,58 @@ class Layer(nn.Module):
         return self.output["LayerNorm"](x + self.attend(x, mask) + self.feed_forward(x))
 
 
+def encoder(config, design):
+    layers = nn.ModuleList(Layer(config, design) for _ in range(config["num_hidden_layers"]))
+    return named(embeddings=Embeddings(config), encoder=named(layer=layers))
+
+
+def encode(modules, ids, types, mask):  # [batch, length, hidden]
+    x = modules["embeddings"](ids, types)
+    for layer in modules["encoder"]["layer"]:
+        x = layer(x, mask)
+    return x
+
+
 class Classifier(nn.Module):
     """Logits [batch, outputs] of the first token's final state, through BERT's pooler. One output is a regression."""
 
     def __init__(self, config, design, outputs):
         super().__init__()
         hidden = config["hidden_size"]
-        layers = nn.ModuleList(Layer(config, design) for _ in range(config["num_hidden_layers"]))
-        self.bert = named(
-            embeddings=Embeddings(config),
-            encoder=named(layer=layers),
-            pooler=named(dense=nn.Linear(hidden, hidden)),
-        )
+        self.bert = encoder(config, design)
+        self.bert["pooler"] = named(dense=nn.Linear(hidden, hidden))
         self.classifier = nn.Linear(hidden, outputs)
 
     def forward(self, ids, types, mask):
-        x = self.bert["embeddings"](ids, types)
-        for layer in self.bert["encoder"]["layer"]:
-            x = layer(x, mask)
+        x = encode(self.bert, ids, types, mask)
         return self.classifier(torch.tanh(self.bert["pooler"]["dense"](x[:, 0])))
+
+
+class Transform(nn.Module):
+    """What BERT's masked-LM head does to a state before the words: LayerNorm(gelu(dense(h)))."""
+
+    def __init__(self, config):
+        super().__init__()
+        hidden = config["hidden_size"]
+        self.dense = nn.Linear(hidden, hidden)
+        self.LayerNorm = nn.LayerNorm(hidden, eps=config["layer_norm_eps"])
+
+    def forward(self, x):
+        return self.LayerNorm(F.gelu(self.dense(x)))
+
+
+class MaskedLM(nn.Module):
+    """Logits [batch, length, words] at every position; the decoder is the table of word embeddings."""
+
+    def __init__(self, config, design):
+        super().__init__()
+        self.bert = encoder(config, design)
+        self.cls = named(predictions=named(transform=Transform(config)))
+        self.cls["predictions"].bias = nn.Parameter(torch.zeros(config["vocab_size"]))
+
+    def forward(self, ids, types, mask):
+        head, words = self.cls["predictions"], self.bert["embeddings"].word_embeddings.weight
+        return F.linear(head["transform"](encode(self.bert, ids, types, mask)), words, head.bias)
 
 
 def read_config(path):
