@@ -15,6 +15,11 @@ const option model_options[] = {
     {0},
 };
 
+static const char *const family_names[] = {[FAMILY_BERT] = "bert", [FAMILY_ROBERTA] = "roberta"};
+
+int64_t model_first_position(const model_config *c) { return c->family == FAMILY_ROBERTA ? 2 : 0; }
+int64_t model_longest(const model_config *c) { return c->positions - model_first_position(c); }
+
 const char *model_design_name(model_design design) { return design == DESIGN_PAF ? "paf" : "saf"; }
 
 static bool read_sizes(model_config *c, const json_t *json, const char *where, error *err) {
@@ -75,7 +80,7 @@ static bool read_rates(model_config *c, const json_t *json, const char *where, e
 static bool refuse_variants(const json_t *json, const char *where, error *err) {
     const struct {
         const char *key, *only;
-    } texts[] = {{"model_type", "bert"}, {"hidden_act", "gelu"}, {"position_embedding_type", "absolute"}};
+    } texts[] = {{"hidden_act", "gelu"}, {"position_embedding_type", "absolute"}};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         const char *value;
         if (!json_get_string(json, texts[i].key, &value, texts[i].only, where, err)) return false;
@@ -85,6 +90,20 @@ static bool refuse_variants(const json_t *json, const char *where, error *err) {
     }
     if (json_is_true(json_object_get(json, "is_decoder")))
         return error_set(err, ERROR_INPUT, "%s: is_decoder is true; paf trains encoders only", where);
+    return true;
+}
+
+static bool read_family(model_config *c, const json_t *json, const char *where, error *err) {
+    const char *name;
+    if (!json_get_string(json, "model_type", &name, family_names[FAMILY_BERT], where, err)) return false;
+    bool roberta = !strcmp(name, family_names[FAMILY_ROBERTA]);
+    if (!roberta && strcmp(name, family_names[FAMILY_BERT]))
+        return error_set(err, ERROR_INPUT, "%s: model_type is \"%s\"; paf can do \"bert\" and \"roberta\" only", where,
+                         name);
+    c->family = roberta ? FAMILY_ROBERTA : FAMILY_BERT;
+    if (model_longest(c) < 1)
+        return error_set(err, ERROR_INPUT, "%s: max_position_embeddings is %lld, but RoBERTa's positions count from 2",
+                         where, (long long)c->positions);
     return true;
 }
 
@@ -102,7 +121,8 @@ bool model_config_from_json(model_config *config, const json_t *json, const char
                             error *err) {
     *config = (model_config){0};
     return refuse_variants(json, where, err) && read_sizes(config, json, where, err) &&
-           read_rates(config, json, where, err) && read_design(config, json, design_text, where, err);
+           read_family(config, json, where, err) && read_rates(config, json, where, err) &&
+           read_design(config, json, design_text, where, err);
 }
 
 bool model_config_read(model_config *config, const char *path, const char *design_text, error *err) {
@@ -115,13 +135,14 @@ bool model_config_read(model_config *config, const char *path, const char *desig
 
 json_t *model_config_to_json(const model_config *c) {
     return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:f, s:f, s:f, s:f, s:f, s:i}", "model_type",
-                     "bert", "layer_design", model_design_name(c->design), "vocab_size", (json_int_t)c->vocabulary,
-                     "hidden_size", (json_int_t)c->hidden, "num_hidden_layers", (json_int_t)c->layers,
-                     "num_attention_heads", (json_int_t)c->heads, "intermediate_size", (json_int_t)c->intermediate,
-                     "max_position_embeddings", (json_int_t)c->positions, "type_vocab_size", (json_int_t)c->types,
-                     "hidden_act", "gelu", "hidden_dropout_prob", c->hidden_dropout, "attention_probs_dropout_prob",
-                     c->attention_dropout, "classifier_dropout", c->classifier_dropout, "layer_norm_eps",
-                     c->norm_epsilon, "initializer_range", c->initializer_range, "pad_token_id", 0);
+                     family_names[c->family], "layer_design", model_design_name(c->design), "vocab_size",
+                     (json_int_t)c->vocabulary, "hidden_size", (json_int_t)c->hidden, "num_hidden_layers",
+                     (json_int_t)c->layers, "num_attention_heads", (json_int_t)c->heads, "intermediate_size",
+                     (json_int_t)c->intermediate, "max_position_embeddings", (json_int_t)c->positions,
+                     "type_vocab_size", (json_int_t)c->types, "hidden_act", "gelu", "hidden_dropout_prob",
+                     c->hidden_dropout, "attention_probs_dropout_prob", c->attention_dropout, "classifier_dropout",
+                     c->classifier_dropout, "layer_norm_eps", c->norm_epsilon, "initializer_range",
+                     c->initializer_range, "pad_token_id", c->family == FAMILY_ROBERTA ? 1 : 0);
 }
 
 // ---- work

@@ -1,5 +1,10 @@
 #include "model/internal.h"
 
+// The row of a table [positions, H] that a sequence's first token takes.
+static float *first_position(const model *m, float *table) {
+    return table + model_first_position(&m->config) * m->config.hidden;
+}
+
 void embedding_forward(model *m, const micro_batch *batch, model_pass pass) {
     int64_t h = m->config.hidden;
     range slice = exchange_slice(m->ex), rows = m->mine->vocabulary;
@@ -10,7 +15,7 @@ void embedding_forward(model *m, const micro_batch *batch, model_pass pass) {
     exchange_reduce(m->ex, &(exchange_item){PARTIAL_WORDS, m->place->owns_words}, 1);
 
     place_embedding_forward(m->row_buffer, batch->positions + slice.first, batch->types + slice.first,
-                            m->position.weight->value, m->type.weight->value, slice.count, h);
+                            first_position(m, m->position.weight->value), m->type.weight->value, slice.count, h);
     layernorm_branch words = {0};
     words.parts = exchange_parts(m->ex, PARTIAL_WORDS, &words.count);
     float *x = exchange_slot(m->ex, slot_of_input(m, 0)) + slice.first * h;
@@ -38,8 +43,8 @@ void embedding_backward(model *m, const micro_batch *batch, model_pass pass) {
     sum_layernorm_backward(ds, m->embedding_norm.weight->gradient, m->embedding_norm.bias->gradient, m->dresidual, NULL,
                            0, m->embedding_normalised, m->embedding_rstd, m->embedding_norm.weight->value, slice.count,
                            h);
-    place_embedding_backward(m->position.weight->gradient, m->type.weight->gradient, batch->positions + slice.first,
-                             batch->types + slice.first, ds, slice.count, h);
+    place_embedding_backward(first_position(m, m->position.weight->gradient), m->type.weight->gradient,
+                             batch->positions + slice.first, batch->types + slice.first, ds, slice.count, h);
     exchange_gather(m->ex, &(exchange_item){words, m->place->owns_words}, 1);
     if (rows.count)
         word_embedding_backward(m->word.weight->gradient, batch->ids, exchange_slot(m->ex, words), rows.first,

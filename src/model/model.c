@@ -87,6 +87,17 @@ static void add_layer(builder *b, int64_t layer) {
     add_norm(b, name, h);
 }
 
+// Hugging Face's names of the heads' parts.
+typedef struct {
+    const char *pooler, *classifier, *dense, *norm, *masked;
+} head_names;
+
+static const head_names heads_of[] = {
+    [FAMILY_BERT] = {"pooler.dense", "classifier", "cls.predictions.transform.dense",
+                     "cls.predictions.transform.LayerNorm", "cls.predictions"},
+    [FAMILY_ROBERTA] = {"classifier.dense", "classifier.out_proj", "lm_head.dense", "lm_head.layer_norm", "lm_head"},
+};
+
 static void build_table(model *m, bool first_rank) {
     const model_config *c = &m->config;
     builder b = {m, first_rank};
@@ -97,13 +108,14 @@ static void build_table(model *m, bool first_rank) {
     add(&b, "embeddings.token_type_embeddings", "weight", 2, c->types, c->hidden, SPLIT_NONE, none, INITIAL_NORMAL);
     add_norm(&b, "embeddings.LayerNorm", c->hidden);
     for (int64_t l = 0; l < c->layers; l++) add_layer(&b, l);
+    const head_names *names = &heads_of[c->family];
     if (m->head == HEAD_CLASSIFIER) {
-        add_linear(&b, "pooler.dense", c->hidden, c->hidden, SPLIT_NONE, none);
-        add_linear(&b, "classifier", m->classes, c->hidden, SPLIT_NONE, none);
+        add_linear(&b, names->pooler, c->hidden, c->hidden, SPLIT_NONE, none);
+        add_linear(&b, names->classifier, m->classes, c->hidden, SPLIT_NONE, none);
     } else {
-        add_linear(&b, "cls.predictions.transform.dense", c->hidden, c->hidden, SPLIT_NONE, none);
-        add_norm(&b, "cls.predictions.transform.LayerNorm", c->hidden);
-        add(&b, "cls.predictions", "bias", 1, c->vocabulary, 1, SPLIT_ROWS, m->mine->vocabulary, INITIAL_ZERO);
+        add_linear(&b, names->dense, c->hidden, c->hidden, SPLIT_NONE, none);
+        add_norm(&b, names->norm, c->hidden);
+        add(&b, names->masked, "bias", 1, c->vocabulary, 1, SPLIT_ROWS, m->mine->vocabulary, INITIAL_ZERO);
     }
 }
 
@@ -126,11 +138,12 @@ static void find_parameters(model *m) {
     m->position = find(m, "embeddings.position_embeddings");
     m->type = find(m, "embeddings.token_type_embeddings");
     m->embedding_norm = find(m, "embeddings.LayerNorm");
-    m->pooler = find(m, "pooler.dense");
-    m->classifier = find(m, "classifier");
-    m->masked.dense = find(m, "cls.predictions.transform.dense");
-    m->masked.norm = find(m, "cls.predictions.transform.LayerNorm");
-    m->masked.bias = find(m, "cls.predictions");
+    const head_names *names = &heads_of[m->config.family];
+    m->pooler = find(m, names->pooler);
+    m->classifier = find(m, names->classifier);
+    m->masked.dense = find(m, names->dense);
+    m->masked.norm = find(m, names->norm);
+    m->masked.bias = find(m, names->masked);
     m->layers = memory_allocate((size_t)m->config.layers, sizeof *m->layers);
     for (int64_t l = 0; l < m->config.layers; l++)
         m->layers[l] = (layer_parameters){

@@ -24,6 +24,9 @@
 
 typedef enum { DESIGN_SAF, DESIGN_PAF } model_design;
 
+// What differs: positions count from 0 or from 2; heads have other names; RoBERTa's classifier drops its input, too.
+typedef enum { FAMILY_BERT, FAMILY_ROBERTA } model_family;
+
 typedef struct {
     char config[OPTION_STRING_SIZE]; // model.config: a Hugging Face config.json
     char design[OPTION_STRING_SIZE]; // model.design: auto saf paf
@@ -34,7 +37,8 @@ extern const option model_options[];
 
 typedef struct {
     model_design design;
-    int64_t vocabulary, positions, types;
+    model_family family;
+    int64_t vocabulary, positions, types; // rows of the three tables of embeddings
     int64_t layers, hidden, heads, intermediate;
     double norm_epsilon, initializer_range;
     double hidden_dropout, attention_dropout, classifier_dropout;
@@ -47,6 +51,8 @@ bool model_config_from_json(model_config *config, const json_t *json, const char
                             error *err);
 json_t *model_config_to_json(const model_config *config);
 const char *model_design_name(model_design design);
+int64_t model_first_position(const model_config *config); // the row of a sequence's first token
+int64_t model_longest(const model_config *config);        // tokens of a sequence that there are positions for
 // FLOP a token of a forward layer (2 a multiply-add): attention 8 H^2 + 4 S H, FFN 4 H I; S is the mean of S^2 over the
 // mean of S.
 double model_attention_work(const model_config *config, double sequence_length);
@@ -86,13 +92,14 @@ typedef enum { HEAD_CLASSIFIER, HEAD_MASKED_LM } model_head;
 // Of the masked rows of a micro-batch, n of them, each rank's slice is those that lie in its token slice. The
 // transformed h [n, H], whole on every rank with words, and the gradient at it lie in the exchange's buffers.
 typedef struct {
-    linear dense, norm, bias; // cls.predictions; bias: of the vocabulary's pieces, this rank's part, as bias.bias
-    int64_t capacity;         // masked rows of a micro-batch, at most
-    range *slices;            // [team] masked rows, by who has their tokens
-    float *input, *pre, *act; // [slice, H] each
-    float *normalised, *rstd; // [slice, H], [slice]
-    float *logits;            // [n, vocabulary rows of this rank]; after the backward pass their gradient
-    float *lse;               // [n]
+    linear dense, norm,
+        bias;         // of cls.predictions or lm_head; bias: of the vocabulary's pieces, this rank's part, as bias.bias
+    int64_t capacity; // masked rows of a micro-batch, at most
+    range *slices;    // [team] masked rows, by who has their tokens
+    float *input, *pre, *act;          // [slice, H] each
+    float *normalised, *rstd;          // [slice, H], [slice]
+    float *logits;                     // [n, vocabulary rows of this rank]; after the backward pass their gradient
+    float *lse;                        // [n]
     vocabulary_statistics *mine, *all; // [n], [team, n]
 } masked_head;
 

@@ -124,7 +124,8 @@ bool keep_resume(trainer *t, error *err) {
 
 static bool is_head(const char *name, void *context) {
     (void)context;
-    return !strncmp(name, "classifier.", 11) || !strncmp(name, "pooler.", 7) || !strncmp(name, "cls.", 4);
+    return !strncmp(name, "classifier.", 11) || !strncmp(name, "pooler.", 7) || !strncmp(name, "cls.", 4) ||
+           !strncmp(name, "lm_head.", 8);
 }
 
 bool keep_start_from(trainer *t, error *err) {

@@ -10,9 +10,9 @@ static bool check_vocabulary(const session *s, const char *vocab, const char *co
 }
 
 static bool check_length(const session *s, const char *name, error *err) {
-    if (s->max_length <= s->config.positions) return true;
+    if (s->max_length <= model_longest(&s->config)) return true;
     return error_set(err, ERROR_INPUT, "%s is %lld, but the model has %lld positions", name, (long long)s->max_length,
-                     (long long)s->config.positions);
+                     (long long)model_longest(&s->config));
 }
 
 // Tokens of a second text have type 1 in BERT.

@@ -200,7 +200,8 @@ static void test_rates_refused(void **state) {
 
 static void test_variants_refused(void **state) {
     (void)state;
-    assert_refuses("model_type", "\"roberta\"", "c.json: model_type is \"roberta\"; paf can do \"bert\" only");
+    assert_refuses("model_type", "\"gpt2\"",
+                   "c.json: model_type is \"gpt2\"; paf can do \"bert\" and \"roberta\" only");
     assert_refuses("hidden_act", "\"gelu_new\"", "c.json: hidden_act is \"gelu_new\"; paf can do \"gelu\" only");
     assert_refuses("position_embedding_type", "\"relative_key\"",
                    "c.json: position_embedding_type is \"relative_key\"; paf can do \"absolute\" only");
@@ -232,6 +233,7 @@ static void assert_same(const model_config *a, const model_config *b) {
     assert_int_equal(a->heads, b->heads);
     assert_int_equal(a->intermediate, b->intermediate);
     assert_true(a->norm_epsilon == b->norm_epsilon && a->initializer_range == b->initializer_range);
+    assert_true(a->design == b->design && a->family == b->family);
     assert_true(a->hidden_dropout == b->hidden_dropout && a->attention_dropout == b->attention_dropout &&
                 a->classifier_dropout == b->classifier_dropout);
 }
@@ -240,8 +242,9 @@ static void assert_same(const model_config *a, const model_config *b) {
 static void test_round_trip(void **state) {
     (void)state;
     const model_config configs[] = {
-        {DESIGN_PAF, 101, 33, 3, 5, 66, 6, 77, 1e-12, 0.02, 0.1, 0.2, 0.3},
-        {DESIGN_SAF, 1 << 24, 1 << 20, 1 << 10, 1 << 12, 1 << 16, 1, 1 << 20, 1.0 / 3, 1.0 / 7, 0, 0, 0},
+        {DESIGN_PAF, FAMILY_BERT, 101, 33, 3, 5, 66, 6, 77, 1e-12, 0.02, 0.1, 0.2, 0.3},
+        {DESIGN_SAF, FAMILY_ROBERTA, 1 << 24, 1 << 20, 1 << 10, 1 << 12, 1 << 16, 1, 1 << 20, 1.0 / 3, 1.0 / 7, 0, 0,
+         0},
     };
     for (int i = 0; i < 2; i++) {
         error err = {0};
@@ -258,7 +261,7 @@ static void test_round_trip(void **state) {
 // Others read it too: these keys say all that makes it a BERT, and that a PAF is none.
 static void test_keys_for_others(void **state) {
     (void)state;
-    const model_config c = {DESIGN_PAF, 101, 33, 3, 5, 66, 6, 77, 1e-12, 0.02, 0.1, 0.2, 0.3};
+    const model_config c = {DESIGN_PAF, FAMILY_BERT, 101, 33, 3, 5, 66, 6, 77, 1e-12, 0.02, 0.1, 0.2, 0.3};
     json_t *json = model_config_to_json(&c);
     assert_string_equal(json_string_value(json_object_get(json, "model_type")), "bert");
     assert_string_equal(json_string_value(json_object_get(json, "hidden_act")), "gelu");
