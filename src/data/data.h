@@ -213,6 +213,47 @@ bool shards_read_boundaries(shards *s, int64_t i, int64_t **lines, int64_t **doc
 // Holds every parts-th shard from number `part` on against its checksum, so that ranks can share the work.
 bool shards_verify(const shards *s, int64_t part, int64_t parts, error *err);
 
+// ---- full sentences (sequences.c) -----------------------------------------------------------------------------------
+//
+// Sequences to learn from, as RoBERTa packs them (FULL-SENTENCES): whole lines, one behind the other, as many as fit,
+// with a separator where a document ends within. Only a line of more tokens than a sequence can hold is cut: it begins
+// behind the line before it, and wherever a sequence is full.
+//
+//     lines       a a a a a | b b b ‖ c c | d d d d ...           ‖: a document ends
+//     sequences   [CLS] a a a a a b b b [SEP] c c [SEP]           then [CLS] d d d d ...
+//
+// Every token of the shards is in one sequence. Which, depends on the shards and the length alone.
+
+typedef struct {
+    int64_t first;  // token of the shards
+    int32_t tokens; // of the shards
+    int32_t length; // with begin, end, and separators between documents
+} sequence;
+
+typedef struct {
+    shards *source; // borrowed; reading opens its files
+    int64_t n;
+    sequence *list;     // [n]
+    int64_t *documents; // [counts.documents] the first token of each
+    int64_t longest;    // length of the longest
+    int64_t tokens;     // the sum of all lengths
+    int32_t begin, separator;
+} sequences;
+
+// Reads the boundaries of all shards, no token. length >= 3: of a sequence with its special tokens, at most.
+bool sequences_create(sequences *q, shards *source, const tokenizer *tok, int64_t length, error *err);
+void sequences_destroy(sequences *q);
+// ids [list[i].length] of sequence i, special tokens included.
+bool sequences_read(const sequences *q, int64_t i, int32_t *ids, error *err);
+
+// Batches and micro-batches of sequences, as above those of examples: a step's global batch is the samples
+// [step * size, (step + 1) * size) by data_sample, so that a step's number is all that resuming needs.
+void sequences_sample(batch *b, const sequences *q, uint64_t seed, int64_t step, int64_t size);
+void sequences_range(batch *b, const sequences *q, int64_t first, int64_t n);
+// *next is the first element that is left. All types are 0. Reads the tokens of what it packs, no others.
+bool sequences_pack(micro_batch *m, const sequences *q, const batch *b, int64_t from, int64_t to, int64_t *next,
+                    error *err);
+
 // ---- masked language modelling (masking.c) --------------------------------------------------------------------------
 //
 // Of a sequence of n tokens, special ones not counted, int(share n + U) are chosen, at least one; U is uniform in
