@@ -1,4 +1,4 @@
-#include "data/data.h"
+#include "data/internal.h"
 
 #include <string.h>
 
@@ -10,7 +10,7 @@ int64_t data_sample(uint64_t seed, int64_t n, int64_t k) {
 
 // ---- batches -------------------------------------------------------------------------------------------------------
 
-static void batch_empty(batch *b, int64_t capacity) {
+void batch_empty(batch *b, int64_t capacity) {
     b->n = 0;
     if (capacity <= b->capacity) return;
     b->examples = memory_resize(b->examples, (size_t)capacity, sizeof *b->examples);
@@ -18,24 +18,26 @@ static void batch_empty(batch *b, int64_t capacity) {
     b->capacity = capacity;
 }
 
-// Appends an example that begins at this global number; where the next one begins.
-static int64_t batch_append(batch *b, const dataset *d, int64_t example, int64_t first) {
+int64_t batch_append(batch *b, int64_t example, int64_t length, int64_t first) {
     b->examples[b->n] = example;
     b->first[b->n++] = first;
-    return first + dataset_length(d, example);
+    return first + length;
 }
 
 void batch_sample(batch *b, const dataset *d, uint64_t seed, int64_t step, int64_t size) {
     batch_empty(b, size);
     int64_t number = 0;
-    for (int64_t i = 0; i < size; i++) number = batch_append(b, d, data_sample(seed, d->n, step * size + i), number);
+    for (int64_t i = 0; i < size; i++) {
+        int64_t example = data_sample(seed, d->n, step * size + i);
+        number = batch_append(b, example, dataset_length(d, example), number);
+    }
 }
 
 void batch_range(batch *b, const dataset *d, int64_t first, int64_t n) {
     REQUIRE(first >= 0 && n >= 0 && first <= d->n - n);
     batch_empty(b, n);
     int64_t number = 0;
-    for (int64_t i = 0; i < n; i++) number = batch_append(b, d, first + i, number);
+    for (int64_t i = first; i < first + n; i++) number = batch_append(b, i, dataset_length(d, i), number);
 }
 
 void batch_destroy(batch *b) {
@@ -69,29 +71,36 @@ void micro_batch_destroy(micro_batch *m) {
     *m = (micro_batch){0};
 }
 
-static void append_sequence(micro_batch *m, const dataset *d, int64_t example, int64_t first) {
-    int64_t length = dataset_length(d, example), at = m->tokens;
-    memcpy(m->ids + at, d->ids + d->starts[example], (size_t)length * sizeof *m->ids);
+void micro_batch_empty(micro_batch *m) { m->tokens = m->sequences = m->longest = m->starts[0] = 0; }
+
+bool micro_batch_has_room(const micro_batch *m, int64_t length) {
+    return m->sequences < m->sequence_capacity && length <= m->token_capacity - m->tokens;
+}
+
+int32_t *micro_batch_append(micro_batch *m, int64_t example, int64_t length, int64_t first) {
+    int64_t at = m->tokens;
     for (int64_t i = 0; i < length; i++) {
         m->positions[at + i] = (int32_t)i;
-        m->types[at + i] = i >= d->second[example];
+        m->types[at + i] = 0;
         m->numbers[at + i] = first + i;
     }
     m->examples[m->sequences++] = example;
     m->tokens += length;
     m->starts[m->sequences] = (int32_t)m->tokens;
     if (length > m->longest) m->longest = length;
+    return m->ids + at;
 }
 
 int64_t micro_batch_pack(micro_batch *m, const dataset *d, const batch *b, int64_t from, int64_t to) {
     REQUIRE(from >= 0 && from < to && to <= b->n);
-    m->tokens = m->sequences = m->longest = 0;
-    m->starts[0] = 0;
+    micro_batch_empty(m);
     int64_t next = from;
-    for (; next < to && m->sequences < m->sequence_capacity; next++) {
-        int64_t example = b->examples[next];
-        if (dataset_length(d, example) > m->token_capacity - m->tokens) break;
-        append_sequence(m, d, example, b->first[next]);
+    for (; next < to; next++) {
+        int64_t example = b->examples[next], length = dataset_length(d, example), at = m->tokens;
+        if (!micro_batch_has_room(m, length)) break;
+        int32_t *ids = micro_batch_append(m, example, length, b->first[next]);
+        memcpy(ids, d->ids + d->starts[example], (size_t)length * sizeof *ids);
+        for (int64_t i = d->second[example]; i < length; i++) m->types[at + i] = 1;
     }
     REQUIRE(next > from);
     return next;

@@ -1,4 +1,4 @@
-// data: tasks, examples, and the packed micro-batches that the layers see.
+// data: tasks, examples, token shards, and the packed micro-batches that the layers see.
 //
 // Local to the rank; knows no MPI: the caller says which part of a batch it serves. Every rank of a team loads the same
 // examples and packs the same micro-batches.
@@ -6,6 +6,7 @@
 #define PAF_DATA_H
 
 #include "base/base.h"
+#include "storage/storage.h"
 #include "tensor/tensor.h"
 #include "tokenizer/tokenizer.h"
 
@@ -121,6 +122,137 @@ void micro_batch_destroy(micro_batch *m);
 // Packs elements from, from + 1, ... of b as long as they fit into the capacities; at least one must fit (REQUIREd).
 // Returns the first element that is left for the next micro-batch.
 int64_t micro_batch_pack(micro_batch *m, const dataset *d, const batch *b, int64_t from, int64_t to);
+
+// ---- making token shards (corpus.c, spool.c, shards_write.c) --------------------------------------------------------
+//
+// Text becomes a folder of HDF5 files that checkpoints/TOKENS.md specifies: documents of lines of tokens, in the order
+// of the text, those held out in a folder of their own. Any number of ranks works together, each on files that follow
+// each other, and the bytes that come out do not depend on how many they are:
+//
+//     texts  ->  a spool a rank  ->  shards, cut where the spools, one behind the other, say
+//
+// The steps, in their order; before each, all ranks must have finished the one before:
+//
+//     shards_begin    one rank      makes OUTPUT.tmp
+//     shards_spool    every rank    its files -> OUTPUT.tmp/spool
+//     shards_write    every rank    the shards that are its own -> OUTPUT.tmp/train, OUTPUT.tmp/heldout
+//     shards_commit   one rank      tokens.json; OUTPUT.tmp becomes OUTPUT
+//
+// After a failure one rank calls shards_abandon: nothing is left of it, and an OUTPUT that was there is as it was.
+
+typedef enum {
+    DOCUMENTS_AUTO,  // DOC where a file begins with <doc, else BLANK
+    DOCUMENTS_FILE,  // a file is a document
+    DOCUMENTS_BLANK, // documents are separated by blank lines
+    DOCUMENTS_DOC,   // lines <doc ...> and </doc>, as WikiExtractor writes them, begin and end a document
+} document_form;
+
+extern const char *const document_form_names[]; // by document_form, NULL behind the last
+
+// The parts of a corpus, each a folder of shards.
+typedef enum { SHARDS_TRAIN, SHARDS_HELDOUT, SHARDS_SPLITS } shards_split;
+extern const char *const shards_split_names[SHARDS_SPLITS];
+
+typedef struct {
+    const char *output;  // the folder; no slash at its end
+    int64_t rank, ranks; // which of how many this is
+    document_form form;
+    double heldout;           // the share of documents, chosen by a hash of their text, that is held out
+    int64_t tokens_per_shard; // a shard that has as many is full; documents are not divided
+    const tokenizer *tok;
+} shards_job;
+
+typedef struct {
+    int64_t shards, documents, lines, tokens;
+    int64_t replaced; // invalid UTF-8 sequences
+} shards_counts;
+
+// An OUTPUT that holds anything but token shards is an error.
+bool shards_begin(const shards_job *job, error *err);
+// files [n] in their order: this rank's come behind those of the rank before. progress is called behind each file with
+// bytes done and wanted; it may be NULL.
+bool shards_spool(const shards_job *job, char *const *files, size_t n, void (*progress)(int64_t done, int64_t wanted),
+                  error *err);
+// Returns an account of the shards written, for shards_commit. Caller frees. NULL and err on failure.
+char *shards_write(const shards_job *job, error *err);
+// accounts [ranks]: in rank order. Fills counts. Texts without any token are an error, and so is a part without any
+// document: SHARDS_TRAIN, or where heldout is above 0, SHARDS_HELDOUT.
+bool shards_commit(const shards_job *job, char *const *accounts, shards_counts counts[SHARDS_SPLITS], error *err);
+void shards_abandon(const shards_job *job);
+
+// ---- reading token shards (shards.c) --------------------------------------------------------------------------------
+
+typedef struct {
+    char *path;
+    char checksum[CHECKSUM_SIZE];
+    int64_t first;                    // the number of its first token in the folder
+    int64_t documents, lines, tokens; // in it
+    h5_file *file;                    // NULL while it is closed
+    int64_t used;                     // when it was last read, by the folder's clock
+} shard;
+
+// A folder of shards, seen as one row of tokens from 0 to counts.tokens.
+typedef struct {
+    char *path;
+    int64_t n;
+    shard *list; // [n]
+    shards_counts counts;
+    int64_t pieces; // of the vocabulary: every id is below
+    int64_t open, clock;
+} shards;
+
+// Opens OUTPUT/train or OUTPUT/heldout. Shards that were made with another vocabulary or casing, or of which one is
+// missing or has not the size that it should, are an error.
+bool shards_open(shards *s, const char *path, const tokenizer *tok, error *err);
+void shards_close(shards *s);
+// Reads the tokens first .. first + n - 1 into ids, and nothing else. Few files are open at a time.
+bool shards_read(shards *s, int64_t first, int64_t n, int32_t *ids, error *err);
+// Where lines and documents of shard i begin: lines [lines + 1] are tokens of the shard, documents [documents + 1] are
+// lines of it, each with the end behind the last. Caller frees both.
+bool shards_read_boundaries(shards *s, int64_t i, int64_t **lines, int64_t **documents, error *err);
+// Holds every parts-th shard from number `part` on against its checksum, so that ranks can share the work.
+bool shards_verify(const shards *s, int64_t part, int64_t parts, error *err);
+
+// ---- full sentences (sequences.c) -----------------------------------------------------------------------------------
+//
+// Sequences to learn from, as RoBERTa packs them (FULL-SENTENCES): whole lines, one behind the other, as many as fit,
+// with a separator where a document ends within. Only a line of more tokens than a sequence can hold is cut: it begins
+// behind the line before it, and wherever a sequence is full.
+//
+//     lines       a a a a a | b b b ‖ c c | d d d d ...           ‖: a document ends
+//     sequences   [CLS] a a a a a b b b [SEP] c c [SEP]           then [CLS] d d d d ...
+//
+// Every token of the shards is in one sequence. Which, depends on the shards and the length alone.
+
+typedef struct {
+    int64_t first;  // token of the shards
+    int32_t tokens; // of the shards
+    int32_t length; // with begin, end, and separators between documents
+} sequence;
+
+typedef struct {
+    shards *source; // borrowed; reading opens its files
+    int64_t n;
+    sequence *list;     // [n]
+    int64_t *documents; // [counts.documents] the first token of each
+    int64_t longest;    // length of the longest
+    int64_t tokens;     // the sum of all lengths
+    int32_t begin, separator;
+} sequences;
+
+// Reads the boundaries of all shards, no token. length >= 3: of a sequence with its special tokens, at most.
+bool sequences_create(sequences *q, shards *source, const tokenizer *tok, int64_t length, error *err);
+void sequences_destroy(sequences *q);
+// ids [list[i].length] of sequence i, special tokens included.
+bool sequences_read(const sequences *q, int64_t i, int32_t *ids, error *err);
+
+// Batches and micro-batches of sequences, as above those of examples: a step's global batch is the samples
+// [step * size, (step + 1) * size) by data_sample, so that a step's number is all that resuming needs.
+void sequences_sample(batch *b, const sequences *q, uint64_t seed, int64_t step, int64_t size);
+void sequences_range(batch *b, const sequences *q, int64_t first, int64_t n);
+// *next is the first element that is left. All types are 0. Reads the tokens of what it packs, no others.
+bool sequences_pack(micro_batch *m, const sequences *q, const batch *b, int64_t from, int64_t to, int64_t *next,
+                    error *err);
 
 // ---- masked language modelling (masking.c) --------------------------------------------------------------------------
 //

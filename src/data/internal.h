@@ -59,4 +59,81 @@ void row_reader_close(row_reader *r);
 #define FIELD_EXCERPT_SIZE 64
 const char *field_excerpt(char out[FIELD_EXCERPT_SIZE], field f);
 
+// ---- batches (batch.c) ---------------------------------------------------------------------------------------------
+
+void batch_empty(batch *b, int64_t capacity);
+// Appends an example whose first token has this global number; the number of the next one's.
+int64_t batch_append(batch *b, int64_t example, int64_t length, int64_t first);
+void micro_batch_empty(micro_batch *m);
+bool micro_batch_has_room(const micro_batch *m, int64_t length);
+// Appends a sequence whose tokens all have type 0; the caller fills its ids [length], which are returned.
+int32_t *micro_batch_append(micro_batch *m, int64_t example, int64_t length, int64_t first);
+
+// ---- documents of text files (corpus.c) ----------------------------------------------------------------------------
+//
+// A line is what a newline ends, without it and without a carriage return before it. A blank line holds spaces, tabs
+// and the like at most. A document's lines are those that are not blank; without any, it is none.
+
+typedef struct {
+    char *text; // [size] the lines, each with a newline behind it, whatever the file has there
+    size_t size, capacity;
+} document;
+
+typedef struct {
+    const char *path; // borrowed, for messages
+    FILE *file;
+    document_form form;
+    char *line; // getline's
+    size_t line_capacity;
+    bool started;
+} corpus_reader;
+
+bool corpus_open(corpus_reader *r, const char *path, document_form form, error *err);
+// The next document, whose memory is used again; false at the end, and where err is set.
+bool corpus_next(corpus_reader *r, document *d, error *err);
+void corpus_close(corpus_reader *r);
+// Which part of the corpus a document belongs to: held out if the first 32 bits of its text's checksum, as a number,
+// are below heldout 2^32. The same text is never on both sides.
+shards_split corpus_split(const document *d, double heldout);
+
+// ---- spools (spool.c) ----------------------------------------------------------------------------------------------
+//
+// What a rank has made of its files, until shards are cut from it, in two files of the machine's own numbers:
+//
+//     spool/00003.documents    a spool_document each
+//     spool/00003.tokens       of each document: int64 tokens of each line [lines], then int32 ids [tokens]
+
+typedef struct {
+    int64_t split, lines, tokens, replaced;
+} spool_document;
+
+// Goes through the spools of all ranks, in rank order.
+typedef struct {
+    const shards_job *job;
+    int64_t rank;
+    FILE *documents, *tokens; // of this rank
+    int64_t at, reached;      // bytes of tokens: where the current document begins, and where the file stands
+    spool_document current;
+} spool_reader;
+
+char *spool_folder(const shards_job *job);
+// The next document into current; false at the end, and where err is set.
+bool spool_next(spool_reader *r, error *err);
+// Its lengths [lines] and ids [tokens]; a document may as well be left unread.
+bool spool_read(spool_reader *r, int64_t *lengths, int32_t *ids, error *err);
+void spool_close(spool_reader *r);
+
+// ---- the format of token shards (shards.c): checkpoints/TOKENS.md --------------------------------------------------
+
+#define SHARDS_FORMAT "paf-tokens"
+#define SHARDS_VERSION 1
+#define SHARDS_FILE "tokens.json"
+#define SHARDS_SEAL "tokens.xxh3"
+#define SHARD_NAME "shard-%05lld.h5"
+
+// {"xxh3_128", "pieces", "lower_case"}; the caller's reference.
+json_t *shards_vocabulary(const tokenizer *tok);
+// What tokens.xxh3 says of a tokens.json: checksum, two spaces, name, newline. Caller frees.
+char *shards_format_seal(const char *text, size_t size);
+
 #endif

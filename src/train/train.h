@@ -76,6 +76,18 @@ typedef struct {
     parallel_settings parallel;
 } evaluate_settings;
 
+typedef struct {
+    char input[OPTION_STRING_SIZE];     // tokenize.input: PATH[,PATH...]
+    char output[OPTION_STRING_SIZE];    // tokenize.output
+    char vocab[OPTION_STRING_SIZE];     // tokenize.vocab
+    bool lower_case;                    // tokenize.lower_case
+    char documents[OPTION_STRING_SIZE]; // tokenize.documents: auto file blank doc
+    double heldout;                     // tokenize.heldout
+    int64_t tokens_per_shard;           // tokenize.tokens_per_shard
+} tokenize_settings;
+
+extern const option tokenize_options[];
+
 #define FINETUNE_TABLES 6
 #define PRETRAIN_TABLES 7
 #define EVALUATE_TABLES 2
@@ -84,7 +96,7 @@ void finetune_tables(option_table tables[FINETUNE_TABLES], finetune_settings *se
 void pretrain_tables(option_table tables[PRETRAIN_TABLES], pretrain_settings *settings);
 void evaluate_tables(option_table tables[EVALUATE_TABLES], evaluate_settings *settings);
 
-// ---- commands (finetune.c, pretrain.c, evaluate.c) ------------------------------------------------------------------
+// ---- commands (finetune.c, pretrain.c, evaluate.c, tokenize.c) -----------------------------------------------------
 
 // Trains on one task, evaluates on its dev split, keeps the best and the last checkpoints, and writes results.json.
 // Collective over the world; the same error on every rank.
@@ -95,6 +107,10 @@ bool train_pretrain(const pretrain_settings *settings, error *err);
 bool train_evaluate(const char *run, const evaluate_settings *settings, error *err);
 // Predictions for any split as a submission file, evaluate.out or the task's own name in the run folder.
 bool train_predict(const char *run, const evaluate_settings *settings, error *err);
+
+// Text to token shards: the files of tokenize.input and of paths [n], files or folders, in that order, shared out over
+// the ranks of c. What comes out does not depend on how many they are. Collective over c; the same error on every rank.
+bool train_tokenize(comm *c, const tokenize_settings *settings, char *const *paths, size_t n, error *err);
 
 // ---- metrics (metrics.c): local to the rank ------------------------------------------------------------------------
 
