@@ -1,0 +1,264 @@
+// Pretraining: a masked language model on token shards, those held out in between.
+#include "train/internal.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct {
+    trainer t;
+    const pretrain_settings *settings;
+    shards shards[SHARDS_SPLITS];
+    sequences sequences[SHARDS_SPLITS];
+    masking masking;
+    masked_tokens masked; // of the current micro-batch
+    batch heldout;        // what is evaluated on
+} pretrainer;
+
+// ---- what is learnt
+
+// The next micro-batch of b, from element `at` and before `end`; the first element that is left.
+static int64_t next_micro_batch(pretrainer *p, shards_split split, const batch *b, int64_t at, int64_t end,
+                                random_stream masks) {
+    error err = {0};
+    int64_t next;
+    if (!sequences_pack(&p->t.packed, &p->sequences[split], b, at, end, &next, &err)) FATAL("%s", err.text);
+    masking_apply(&p->masking, &p->masked, &p->t.packed, masks);
+    return next;
+}
+
+static step_work work(trainer *t, model_pass pass) {
+    pretrainer *p = (pretrainer *)t;
+    int64_t size = t->plan.train->batch, parts = p->settings->batch.accumulate, part = parts ? size / parts : size;
+    random_stream masks = random_stream_create(pass.seed, RANDOM_MASKING, pass.step, 0);
+    sequences_sample(&t->samples, &p->sequences[SHARDS_TRAIN], pass.seed, t->done, size);
+    step_work w = {0};
+    double loss = 0;
+    for (int64_t at = 0; at < size;) {
+        int64_t end = (at / part + 1) * part, correct;
+        at = next_micro_batch(p, SHARDS_TRAIN, &t->samples, at, end, masks);
+        loss += model_masked_forward(&t->s.model, &t->packed, &p->masked, pass, &correct);
+        model_masked_backward(&t->s.model, &t->packed, &p->masked, pass, 1);
+        w.count += (double)p->masked.n;
+        step_work_add(&w, &t->packed);
+    }
+    w.heads = w.count;
+    if (w.count == 0) w.count = 1;
+    if (t->s.topo.team_rank == 0) w.loss = loss; // every rank of the team has it
+    return w;
+}
+
+// The masks, too, are the same at every evaluation, and in every run on these shards.
+static json_t *evaluate(trainer *t, double *loss) {
+    pretrainer *p = (pretrainer *)t;
+    const batch *b = &p->heldout;
+    random_stream masks = random_stream_create(0, RANDOM_MASKING, 0, 1);
+    double sum = 0, count = 0, right = 0, last = time_now();
+    for (int64_t at = 0; at < b->n;) {
+        int64_t correct;
+        at = next_micro_batch(p, SHARDS_HELDOUT, b, at, b->n, masks);
+        sum += model_masked_forward(&t->s.model, &t->packed, &p->masked, (model_pass){.train = false}, &correct);
+        count += (double)p->masked.n;
+        right += (double)correct;
+        if (time_now() - last > 0.5) {
+            last = time_now();
+            log_progress("evaluating held-out text: %lld/%lld", (long long)at, (long long)b->n);
+        }
+    }
+    if (count == 0) count = 1;
+    *loss = sum / count;
+    return json_pack("{s:f, s:f}", "perplexity", exp(*loss), "masked_accuracy", right / count);
+}
+
+static double score(const json_t *metrics) { return -json_number_value(json_object_get(metrics, "perplexity")); }
+
+static double head_work(const trainer *t) { return model_masked_work(&t->s.config); }
+
+static int64_t examples(const trainer *t) { return ((const pretrainer *)t)->heldout.n; }
+
+static void add_state(const trainer *t, json_t *state) {
+    const pretrainer *p = (const pretrainer *)t;
+    json_t *own = json_pack("{s:I, s:I, s:f, s:b}", "tokens", (json_int_t)p->shards[SHARDS_TRAIN].counts.tokens,
+                            "sequences", (json_int_t)p->sequences[SHARDS_TRAIN].n, "mask", p->masking.share,
+                            "whole_words", p->masking.whole_words);
+    json_object_set_new(state, "masked_lm", own);
+}
+
+static bool same_state(const trainer *t, const json_t *state, error *err) {
+    const pretrainer *p = (const pretrainer *)t;
+    const json_t *own = json_object_get(state, "masked_lm");
+    if (!own) return error_set(err, ERROR_INPUT, "%s holds a run of another kind", t->run.path);
+    if (json_number_value(json_object_get(own, "mask")) != p->masking.share)
+        return keep_begun_with_another("data.mask", err);
+    if (json_is_true(json_object_get(own, "whole_words")) != p->masking.whole_words)
+        return keep_begun_with_another("data.whole_words", err);
+    return keep_same_number(own, "tokens", p->shards[SHARDS_TRAIN].counts.tokens, "training tokens", err) &&
+           keep_same_number(state, "max_length", t->s.max_length, "data.length", err);
+}
+
+static const objective pretraining = {
+    .task = "masked_lm",
+    .split = "heldout",
+    .chosen_by = "the lowest loss on held-out text; last is the end of training",
+    .work = work,
+    .evaluate = evaluate,
+    .score = score,
+    .head_work = head_work,
+    .examples = examples,
+    .add_state = add_state,
+    .same_state = same_state,
+};
+
+// ---- batches that divide
+
+static int64_t divisor_up_to(int64_t n, int64_t most) {
+    while (n % most) most--;
+    return most;
+}
+
+static int64_t divisor_from(int64_t n, int64_t least) {
+    while (n % least) least++;
+    return least;
+}
+
+// Fills train.batch from train.batch_tokens.
+static bool settle_batch(pretrain_settings *s, error *err) {
+    int64_t length = s->data.length, tokens = s->batch.tokens, parts = s->batch.accumulate;
+    if (tokens % length)
+        return error_set(
+            err, ERROR_INPUT, "train.batch_tokens %lld is not a multiple of data.length %lld; %lld or %lld would be",
+            (long long)tokens, (long long)length, (long long)(tokens < length ? length : tokens / length * length),
+            (long long)((tokens / length + 1) * length));
+    if (tokens) s->train.batch = tokens / length;
+    int64_t batch = s->train.batch;
+    if (!parts || batch % parts == 0) return true;
+    if (parts > batch)
+        return error_set(err, ERROR_INPUT, "train.accumulate %lld is more than the %lld sequences of a step",
+                         (long long)parts, (long long)batch);
+    return error_set(err, ERROR_INPUT,
+                     "a step's batch of %lld sequences does not divide into train.accumulate %lld parts; %lld or %lld "
+                     "parts would do, or a batch of %lld or %lld",
+                     (long long)batch, (long long)parts, (long long)divisor_up_to(batch, parts),
+                     (long long)divisor_from(batch, parts), (long long)(batch / parts * parts),
+                     (long long)((batch / parts + 1) * parts));
+}
+
+// ---- the run
+
+static bool load_split(pretrainer *p, shards_split split, error *err) {
+    const pretrain_data_settings *data = &p->settings->data;
+    char *path = memory_format("%s/%s", data->tokens, shards_split_names[split]);
+    bool ok = shards_open(&p->shards[split], path, p->t.s.tok, err) &&
+              sequences_create(&p->sequences[split], &p->shards[split], p->t.s.tok, data->length, err);
+    memory_free(path);
+    return ok;
+}
+
+static bool load_data(pretrainer *p, error *err) {
+    const pretrain_data_settings *data = &p->settings->data;
+    if (!load_split(p, SHARDS_TRAIN, err) || !load_split(p, SHARDS_HELDOUT, err) ||
+        !masking_create(&p->masking, p->t.s.tok, data->mask, data->whole_words, err))
+        return false;
+    const sequences *heldout = &p->sequences[SHARDS_HELDOUT];
+    if (data->heldout && data->heldout < heldout->n)
+        sequences_sample(&p->heldout, heldout, 0, 0, data->heldout);
+    else
+        sequences_range(&p->heldout, heldout, 0, heldout->n);
+    return true;
+}
+
+static bool verify_data(const pretrainer *p, error *err) {
+    comm *world = comm_world();
+    for (int s = 0; p->settings->data.verify && s < SHARDS_SPLITS && err->kind == ERROR_NONE; s++)
+        shards_verify(&p->shards[s], comm_rank(world), comm_size(world), err);
+    return comm_agree(world, err);
+}
+
+static void log_data(const pretrainer *p) {
+    for (int s = 0; s < SHARDS_SPLITS; s++) {
+        const sequences *q = &p->sequences[s];
+        log_info("%s: %lld documents, %lld tokens in %lld shards; %lld sequences, %.1f tokens on average, longest %lld",
+                 shards_split_names[s], (long long)q->source->counts.documents, (long long)q->source->counts.tokens,
+                 (long long)q->source->n, (long long)q->n, (double)q->tokens / (double)q->n, (long long)q->longest);
+    }
+}
+
+static double typical_length(const sequences *q) {
+    double squares = 0;
+    for (int64_t i = 0; i < q->n; i++) squares += (double)q->list[i].length * q->list[i].length;
+    return squares / (double)q->tokens;
+}
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// How much passes through the layers together. A micro-batch that has tokens left when its sequences are used up is
+// sound, too; so there need not be as many as the shortest would make.
+static bool settle_micro_batch(const pretrainer *p, int64_t *tokens, int64_t *sequences_, error *err) {
+    const train_settings *train = p->t.plan.train;
+    const sequences *q = &p->sequences[SHARDS_TRAIN], *other = &p->sequences[SHARDS_HELDOUT];
+    int64_t longest = q->longest > other->longest ? q->longest : other->longest;
+    int64_t parts = p->settings->batch.accumulate, part = train->batch / (parts ? parts : 1);
+    *tokens = parts ? part * longest : smaller(train->micro_tokens, part * longest);
+    *sequences_ = smaller(part, (int64_t)(1.25 * (double)*tokens * (double)q->n / (double)q->tokens) + 1);
+    if (parts) *sequences_ = part;
+    if (*tokens >= longest) return true;
+    return error_set(err, ERROR_INPUT, "train.micro_tokens is %lld, but a sequence has up to %lld tokens",
+                     (long long)train->micro_tokens, (long long)longest);
+}
+
+// Everything up to the first step. Collective over the world.
+static bool prepare(pretrainer *p, error *err) {
+    trainer *t = &p->t;
+    const train_settings *train = t->plan.train;
+    if (session_read_pretrain_settings(&t->s, p->settings, err)) load_data(p, err);
+    if (!comm_agree(comm_world(), err)) return false;
+    log_data(p);
+    if (!verify_data(p, err) || !trainer_open_init(t, err)) return false;
+    const sequences *q = &p->sequences[SHARDS_TRAIN];
+    double epoch = (double)q->n / (double)train->batch;
+    t->steps = train->max_steps ? train->max_steps : (int64_t)ceil(train->epochs * epoch);
+    t->eval_every = train->eval_every ? train->eval_every : (int64_t)ceil(epoch);
+    int64_t tokens = 0, count = 0;
+    settle_micro_batch(p, &tokens, &count, err);
+    int64_t capacity = masking_capacity(&p->masking, tokens, count);
+    const model_request request = {.head = HEAD_MASKED_LM,
+                                   .max_tokens = tokens,
+                                   .max_sequences = count,
+                                   .longest = smaller(p->settings->data.length, tokens),
+                                   .max_masked = capacity,
+                                   .training = true,
+                                   .recompute = !strcmp(train->recompute, "layer")};
+    if (!session_build(&t->s, t->plan.parallel, typical_length(q), request, err)) return false;
+    t->packed = micro_batch_create(tokens, count);
+    p->masked = masked_tokens_create(capacity);
+    return true;
+}
+
+static void destroy(pretrainer *p) {
+    for (int s = 0; s < SHARDS_SPLITS; s++) {
+        sequences_destroy(&p->sequences[s]);
+        shards_close(&p->shards[s]);
+    }
+    masking_destroy(&p->masking);
+    masked_tokens_destroy(&p->masked);
+    batch_destroy(&p->heldout);
+    trainer_destroy(&p->t);
+}
+
+bool train_pretrain(const pretrain_settings *settings, error *err) {
+    option_table tables[PRETRAIN_TABLES];
+    pretrain_settings own = *settings; // the tables can write, too
+    pretrain_tables(tables, &own);
+    pretrainer p = {
+        .t = {.what = &pretraining,
+              .plan = {&own.model, &own.train, &own.optim, &own.parallel, &own.run, tables, PRETRAIN_TABLES},
+              .run.lock = -1},
+        .settings = &own};
+    bool ok = settle_batch(&own, err) && prepare(&p, err);
+    if (ok) {
+        char *name = memory_format("pretrain-%s", model_design_name(p.t.s.config.design));
+        ok = trainer_run(&p.t, name, err);
+        memory_free(name);
+    }
+    destroy(&p);
+    return ok;
+}
