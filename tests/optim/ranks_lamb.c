@@ -6,23 +6,25 @@
 #include "optim/optim.h"
 #include "storage/storage.h"
 
-enum { STEPS = 50, TENSORS = 7, MOST = 13 * 29 };
+enum { STEPS = 50, TENSORS = 8, DUMPED = 6, MOST = 13 * 29 };
 
 static comm *world;
 static int rank, size;
 
-// What lies where: `last` on the last rank alone. The dump has no `last.weight`.
+// The first DUMPED are those of the dump. `last` lies on the last rank alone; of `uneven`, rank 0 has the first half
+// and each other rank the second, or on one rank, it has all.
 static const struct {
     const char *name;
     int64_t rows, columns;
     parameter_split split;
-    bool decay, last;
+    bool decay;
 } tensors[TENSORS] = {
-    {"rows.weight", 13, 29, SPLIT_ROWS, true, false}, {"columns.weight", 11, 31, SPLIT_COLUMNS, true, false},
-    {"all.weight", 5, 7, SPLIT_NONE, true, false},    {"zero.weight", 3, 4, SPLIT_ROWS, true, false},
-    {"rows.bias", 13, 1, SPLIT_ROWS, false, false},   {"LayerNorm.weight", 7, 1, SPLIT_NONE, false, false},
-    {"last.weight", 6, 5, SPLIT_ROWS, true, true},
+    {"rows.weight", 13, 29, SPLIT_ROWS, true}, {"columns.weight", 11, 31, SPLIT_COLUMNS, true},
+    {"all.weight", 5, 7, SPLIT_NONE, true},    {"zero.weight", 3, 4, SPLIT_ROWS, true},
+    {"rows.bias", 13, 1, SPLIT_ROWS, false},   {"LayerNorm.weight", 7, 1, SPLIT_NONE, false},
+    {"last.weight", 6, 5, SPLIT_ROWS, true},   {"uneven.weight", 8, 9, SPLIT_ROWS, true},
 };
+enum { ZERO = 3, LAST = 6, UNEVEN = 7 };
 
 static int64_t count_of(int k) { return tensors[k].rows * tensors[k].columns; }
 
@@ -39,18 +41,24 @@ static void free_problem(problem *p) {
     }
 }
 
+// This rank's part of the split dimension.
+static range part_of(int k) {
+    int64_t length = tensors[k].split == SPLIT_COLUMNS ? tensors[k].columns : tensors[k].rows;
+    range part = {.first = length * rank / size, .count = length * (rank + 1) / size - length * rank / size};
+    if (k == LAST) part = (range){0, rank == size - 1 ? length : 0};
+    if (k == UNEVEN) part = (range){rank == 0 ? 0 : length / 2, size == 1 ? length : length / 2};
+    return part;
+}
+
 static parameter_table build(const problem *given) {
     parameter_table table = {0};
     for (int k = 0; k < given->tensors; k++) {
-        int64_t length = tensors[k].split == SPLIT_COLUMNS ? tensors[k].columns : tensors[k].rows;
-        int64_t first = length * rank / size, count = length * (rank + 1) / size - first;
-        if (tensors[k].last) {
-            first = 0;
-            count = rank == size - 1 ? length : 0;
-        }
-        bool writer = tensors[k].split == SPLIT_NONE ? rank == 0 : count > 0;
+        range part = part_of(k);
+        bool writer = part.count > 0;
+        if (tensors[k].split == SPLIT_NONE) writer = rank == 0;
+        if (k == UNEVEN) writer = rank <= 1;
         parameter_add(&table, tensors[k].name, tensors[k].columns == 1 ? 1 : 2, tensors[k].rows, tensors[k].columns,
-                      tensors[k].split, first, count, writer, tensors[k].decay, INITIAL_ZERO);
+                      tensors[k].split, part.first, part.count, writer, tensors[k].decay, INITIAL_ZERO);
     }
     parameter_allocate(&table, true, true);
     return table;
@@ -142,7 +150,7 @@ static problem draw_problem(void) {
         for (int64_t i = 0; i < STEPS * n; i++) {
             random_normal_pair(z, random_stream_create(11, RANDOM_TEST, (uint64_t)k, 0), (uint64_t)i, 0);
             int64_t j = i % n;
-            if (i < n) out.start[k][j] = k == 3 ? 0 : (float)(z[1] * pow(10, -k));
+            if (i < n) out.start[k][j] = k == ZERO ? 0 : (float)(z[1] * pow(10, -k));
             if ((j + 1) % tensors[k].columns || tensors[k].columns == 1)
                 out.gradients[k][i] = (float)(z[0] * pow(10, (double)(j % 5) - 5));
         }
@@ -209,7 +217,7 @@ static void test_against_pytorch(void **state) {
     error err = {0};
     h5_file *file = h5_open("tests/reference/lamb.h5", &err);
     must(file, &err);
-    problem given = {.tensors = TENSORS - 1};
+    problem given = {.tensors = DUMPED};
     for (int k = 0; k < given.tensors; k++) {
         given.start[k] = read_dump(file, "start", k, false);
         given.gradients[k] = read_dump(file, "gradients", k, true);
@@ -254,7 +262,7 @@ static void test_length_of_a_step(void **state) {
     parameter_table table = build(&given);
     set_values(&table, &given);
     set_gradients(&table, &given, 0);
-    parameter *zero = &table.rows[3];
+    parameter *zero = &table.rows[ZERO];
     for (int64_t j = 0; j < parameter_count(zero); j++) zero->gradient[j] = 0;
     optim_lamb(&table, &s, 0.125, 1, 1, world);
     for (int k = 0; k < TENSORS; k++) {
@@ -267,12 +275,27 @@ static void test_length_of_a_step(void **state) {
             squares[1] += pow(before[j], 2);
         }
         comm_sum_doubles(world, squares, 2);
-        if (k == 3)
+        if (k == ZERO)
             REQUIRE(squares[0] == 0);
         else if (tensors[k].decay)
             REQUIRE(test_relative(sqrt(squares[0]), 0.125 * sqrt(squares[1]), 0) < 1e-5);
     }
     parameter_destroy(&table);
+    free_problem(&given);
+}
+
+// Neither gradient nor decay: no direction, and the values stay.
+static void test_nothing_to_do(void **state) {
+    (void)state;
+    const optim_settings s = {.weight_decay = 0, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-6};
+    problem given = draw_problem();
+    parameter_table table = build(&given), before = build(&given);
+    set_values(&table, &given);
+    set_values(&before, &given);
+    optim_lamb(&table, &s, 0.1, 1, 1, world);
+    REQUIRE(!memcmp(table.values, before.values, (size_t)table.total * sizeof(float)));
+    parameter_destroy(&table);
+    parameter_destroy(&before);
     free_problem(&given);
 }
 
@@ -325,8 +348,8 @@ int main(int argc, char **argv) {
     size = comm_size(world);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_against_twin),     cmocka_unit_test(test_against_pytorch),
-        cmocka_unit_test(test_length_of_a_step), cmocka_unit_test(test_not_a_number),
-        cmocka_unit_test(test_choice),
+        cmocka_unit_test(test_length_of_a_step), cmocka_unit_test(test_nothing_to_do),
+        cmocka_unit_test(test_not_a_number),     cmocka_unit_test(test_choice),
     };
     int failed = cmocka_run_group_tests_name("LAMB", tests, NULL, NULL);
     comm_finish();
