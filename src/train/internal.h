@@ -29,6 +29,7 @@ bool session_same_vocabulary(const tokenizer *tok, const tokenizer_files *files)
 // the world; err is looked at first.
 bool session_build(session *s, const parallel_settings *parallel, double sequence_length, model_request request,
                    error *err);
+int64_t session_need(const session *s); // bytes of this rank's model
 double session_typical_length(const dataset *d);
 void session_close(session *s);
 

@@ -145,7 +145,10 @@ double session_typical_length(const dataset *d) {
     return sum > 0 ? squares / sum : 1;
 }
 
-static int64_t total(model_memory m) { return m.parameters + m.gradients + m.moments + m.activations + m.exchange; }
+int64_t session_need(const session *s) {
+    model_memory m = model_need(&s->model, &s->topo);
+    return m.parameters + m.gradients + m.moments + m.activations + m.exchange;
+}
 
 // A line a rank.
 static void log_plan(const session *s) {
@@ -159,7 +162,7 @@ static void log_plan(const session *s) {
         "rank %d: heads %lld, neurons %lld, vocabulary rows %lld, %.0f %% of the work; %.0f MiB: "
         "parameters %.0f, gradients %.0f, moments %.0f, activations %.0f, exchange %.0f",
         comm_rank(s->topo.world), (long long)p->heads.count, (long long)p->neurons.count,
-        (long long)p->vocabulary.count, 100 * p->work, (double)total(m) / mib, (double)m.parameters / mib,
+        (long long)p->vocabulary.count, 100 * p->work, (double)session_need(s) / mib, (double)m.parameters / mib,
         (double)m.gradients / mib, (double)m.moments / mib, (double)m.activations / mib, (double)m.exchange / mib);
     char **all = comm_gather_texts(s->topo.world, mine);
     for (int r = 0; r < comm_size(s->topo.world); r++) {
@@ -174,7 +177,7 @@ static void log_plan(const session *s) {
 static bool fits(const session *s, error *err) {
     const double gib = 1 << 30;
     comm *node = comm_split_node(s->topo.world);
-    double need = (double)total(model_need(&s->model, &s->topo)), have = (double)memory_available();
+    double need = (double)session_need(s), have = (double)memory_available();
     int ranks = comm_size(node);
     comm_sum_doubles(node, &need, 1);
     comm_free(node);

@@ -93,6 +93,24 @@ static bool loop(trainer *t, error *err) {
     return true;
 }
 
+// The most that each rank has had resident, the window where it is shared included, against what was planned.
+static void log_memory(const trainer *t) {
+    const double mib = 1 << 20;
+    double planned = (double)session_need(&t->s) / mib;
+    char *mine = memory_format("rank %d %.0f (%.0f)", comm_rank(t->s.topo.world), (double)memory_peak() / mib, planned);
+    char **all = comm_gather_texts(t->s.topo.world, mine), *line = memory_string("");
+    for (int r = 0; r < comm_size(t->s.topo.world); r++) {
+        char *longer = memory_format("%s%s%s", line, r ? ", " : "", all[r]);
+        memory_free(line);
+        memory_free(all[r]);
+        line = longer;
+    }
+    log_info("memory at most, in MiB (of the model, as planned): %s", line);
+    memory_free(line);
+    memory_free(all);
+    memory_free(mine);
+}
+
 static const char *task_name(const trainer *t) { return t->what->task ? t->what->task : t->s.task.name; }
 
 static bool write_results(trainer *t, error *err) {
@@ -157,7 +175,9 @@ bool trainer_run(trainer *t, const char *default_name, error *err) {
         return true;
     }
     progress_start(&t->progress, t->s.topo.world, t->plan.run->log_every, t->done, t->steps);
-    return loop(t, err) && write_results(t, err);
+    bool ok = loop(t, err) && write_results(t, err);
+    if (ok) log_memory(t);
+    return ok;
 }
 
 void trainer_destroy(trainer *t) {
