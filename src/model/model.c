@@ -212,7 +212,7 @@ static void take_masked_head(allocator *a, model *m, int64_t slice) {
     k->normalised = take_floats(a, rows * h);
     k->rstd = take_floats(a, rows);
     k->logits = take_floats(a, n * m->mine->vocabulary.count);
-    k->lse = take_floats(a, n);
+    k->lse = take(a, n, sizeof *k->lse);
     k->mine = take(a, n, sizeof *k->mine);
     k->all = take(a, m->place->team * n, sizeof *k->all);
 }

@@ -90,7 +90,7 @@ typedef struct {
     float *input, *pre, *act; // [slice, H] each
     float *normalised, *rstd; // [slice, H], [slice]
     float *logits;            // [n, vocabulary rows of this rank]; after the backward pass their gradient
-    float *lse;               // [n]
+    double *lse;              // [n]
     vocabulary_statistics *mine, *all; // [n], [team, n]
 } masked_head;
 
