@@ -256,11 +256,12 @@ bool sequences_pack(micro_batch *m, const sequences *q, const batch *b, int64_t 
 
 // ---- masked language modelling (masking.c) --------------------------------------------------------------------------
 //
-// Of a sequence of n tokens, special ones not counted, int(share n + U) are chosen, at least one; U is uniform in
-// [0, 1). Of the chosen, 80 % become the mask, 10 % any ordinary piece, 10 % stay. All of it depends on the stream and
-// on each token's global number alone, so that every step has masks of its own and no layout or packing changes them
-// (dynamic masking; Devlin et al., 2019; Liu et al., 2019). With whole_words, words are chosen, those in front of the
-// draw as long as they fit into that number; each of their pieces has its own of the three fates.
+// Of a sequence of n tokens, special and unknown ones not counted, int(share n + U) are chosen, at least one; U is
+// uniform in [0, 1). Of the chosen, 80 % become the mask, 10 % any ordinary piece, 10 % stay. All of it depends on the
+// stream and on each token's global number alone, so that every step has masks of its own and no layout or packing
+// changes them (dynamic masking; Devlin et al., 2019; Liu et al., 2019). With whole_words, words are chosen, in the
+// order of the draw those that still fit into that number (none where all are longer); each of their pieces has its own
+// of the three fates.
 
 typedef struct {
     double share;

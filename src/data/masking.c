@@ -4,13 +4,13 @@
 
 enum { PIECE_SPECIAL, PIECE_BEGINS, PIECE_CONTINUES };
 
-// What a token's random block is used for: to be drawn, and its fate if it is. The number of a sequence's first token
-// also says how many are drawn; it is a special one, which is never drawn itself.
+// What the words of a token's random block are for: to be drawn, its fate if it is, and, of a sequence's first token,
+// how many are drawn.
 enum { BITS_DRAW, BITS_FATE, BITS_PIECE, BITS_COUNT };
 
 bool masking_create(masking *m, const tokenizer *tok, double share, bool whole_words, error *err) {
     tokenizer_specials s = tokenizer_special_ids(tok);
-    const int32_t specials[] = {s.pad, s.begin, s.separator, s.mask};
+    const int32_t specials[] = {s.pad, s.unknown, s.begin, s.separator, s.mask};
     *m = (masking){.share = share, .whole_words = whole_words, .mask = s.mask, .pieces = tokenizer_size(tok)};
     if (s.mask < 0)
         return error_set(err, ERROR_INPUT, "the vocabulary has no mask piece ([MASK] or <mask>); masked-LM needs one");

@@ -47,7 +47,7 @@ double masked_forward(model *m, const micro_batch *batch, const masked_tokens *m
     exchange_begin_rows(m->ex, k->slices);
     transform_forward(m, masked);
     if (words.count)
-        linear_forward(k->logits, exchange_slot(m->ex, slot_of_head(m)), m->word.weight->value, k->bias.bias->value, n,
+        linear_forward(k->logits, exchange_slot(m->ex, slot_of_head(m)), m->word.weight->value, k->bias->value, n,
                        m->config.hidden, words.count);
     vocabulary_statistics_compute(k->mine, k->logits, masked->labels, n, words.first, words.count);
     exchange_collect(m->ex, k->mine, k->all, (size_t)n * sizeof *k->mine);
@@ -63,7 +63,7 @@ static void projection_backward(model *m, const masked_tokens *masked, float sca
     range words = m->mine->vocabulary;
     if (!words.count) return;
     vocabulary_cross_entropy_backward(k->logits, k->lse, masked->labels, n, words.first, words.count, scale);
-    linear_backward_weight(m->word.weight->gradient, k->bias.bias->gradient, k->logits,
+    linear_backward_weight(m->word.weight->gradient, k->bias->gradient, k->logits,
                            exchange_slot(m->ex, slot_of_head(m)), n, h, words.count);
     parallel_progress();
     linear_backward_input(exchange_partial(m->ex, PARTIAL_WORDS), k->logits, m->word.weight->value, n, h, words.count,

@@ -143,7 +143,7 @@ static void find_parameters(model *m) {
     m->classifier = find(m, names->classifier);
     m->masked.dense = find(m, names->dense);
     m->masked.norm = find(m, names->norm);
-    m->masked.bias = find(m, names->masked);
+    m->masked.bias = find(m, names->masked).bias;
     m->layers = memory_allocate((size_t)m->config.layers, sizeof *m->layers);
     for (int64_t l = 0; l < m->config.layers; l++)
         m->layers[l] = (layer_parameters){
@@ -225,7 +225,7 @@ static void take_masked_head(allocator *a, model *m, int64_t slice) {
     k->normalised = take_floats(a, rows * h);
     k->rstd = take_floats(a, rows);
     k->logits = take_floats(a, n * m->mine->vocabulary.count);
-    k->lse = take_floats(a, n);
+    k->lse = take(a, n, sizeof *k->lse);
     k->mine = take(a, n, sizeof *k->mine);
     k->all = take(a, m->place->team * n, sizeof *k->all);
 }

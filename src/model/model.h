@@ -92,14 +92,14 @@ typedef enum { HEAD_CLASSIFIER, HEAD_MASKED_LM } model_head;
 // Of the masked rows of a micro-batch, n of them, each rank's slice is those that lie in its token slice. The
 // transformed h [n, H], whole on every rank with words, and the gradient at it lie in the exchange's buffers.
 typedef struct {
-    linear dense, norm,
-        bias;         // of cls.predictions or lm_head; bias: of the vocabulary's pieces, this rank's part, as bias.bias
-    int64_t capacity; // masked rows of a micro-batch, at most
-    range *slices;    // [team] masked rows, by who has their tokens
+    linear dense, norm;                // the transform
+    parameter *bias;                   // of the vocabulary's pieces: this rank's part
+    int64_t capacity;                  // masked rows of a micro-batch, at most
+    range *slices;                     // [team] masked rows, by who has their tokens
     float *input, *pre, *act;          // [slice, H] each
     float *normalised, *rstd;          // [slice, H], [slice]
     float *logits;                     // [n, vocabulary rows of this rank]; after the backward pass their gradient
-    float *lse;                        // [n]
+    double *lse;                       // [n]
     vocabulary_statistics *mine, *all; // [n], [team, n]
 } masked_head;
 

@@ -178,11 +178,11 @@ typedef struct {
 void vocabulary_statistics_compute(vocabulary_statistics *stats, const float *logits, const int32_t *labels, int64_t n,
                                    int64_t first, int64_t rows);
 // stats [ranks, n] -> lse [n]. Returns the sum of the rows' losses; *correct is how many labels are the best guess.
-double vocabulary_statistics_join(float *lse, int64_t *correct, const vocabulary_statistics *stats, int ranks,
+double vocabulary_statistics_join(double *lse, int64_t *correct, const vocabulary_statistics *stats, int ranks,
                                   const int32_t *labels, int64_t n);
 // In place: dlogits [n, rows] = scale * (softmax - one-hot).
-void vocabulary_cross_entropy_backward(float *logits, const float *lse, const int32_t *labels, int64_t n, int64_t first,
-                                       int64_t rows, float scale);
+void vocabulary_cross_entropy_backward(float *logits, const double *lse, const int32_t *labels, int64_t n,
+                                       int64_t first, int64_t rows, float scale);
 
 // ---- what the machine can do (peak.c) -----------------------------------------------------------------------------
 

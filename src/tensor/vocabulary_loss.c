@@ -23,7 +23,7 @@ void vocabulary_statistics_compute(vocabulary_statistics *stats, const float *lo
     for (int64_t i = 0; i < n; i++) stats[i] = row_statistics(logits + i * rows, labels[i], first, rows);
 }
 
-double vocabulary_statistics_join(float *lse, int64_t *correct, const vocabulary_statistics *stats, int ranks,
+double vocabulary_statistics_join(double *lse, int64_t *correct, const vocabulary_statistics *stats, int ranks,
                                   const int32_t *labels, int64_t n) {
     double loss = 0;
     *correct = 0;
@@ -36,21 +36,23 @@ double vocabulary_statistics_join(float *lse, int64_t *correct, const vocabulary
             if (s->label > all.label) all.label = s->label;
         }
         for (int r = 0; r < ranks; r++) sum += stats[r * n + i].sum * exp((double)stats[r * n + i].most - all.most);
-        lse[i] = (float)(all.most + log(sum));
+        lse[i] = all.most + log(sum);
         loss += log(sum) + ((double)all.most - all.label);
         *correct += all.best == labels[i];
     }
     return loss;
 }
 
-static void row_gradient(float *row, float lse, int64_t label, int64_t rows, float scale) {
-    row_exp(row, row, lse, rows);
-    row_scale(row, row, scale, rows);
+// What rounding takes from lse, which is much where logits are large, goes into the scale.
+static void row_gradient(float *row, double lse, int64_t label, int64_t rows, float scale) {
+    float shift = (float)lse;
+    row_exp(row, row, shift, rows);
+    row_scale(row, row, (float)(scale * exp(shift - lse)), rows);
     if (label >= 0 && label < rows) row[label] -= scale;
 }
 
-void vocabulary_cross_entropy_backward(float *logits, const float *lse, const int32_t *labels, int64_t n, int64_t first,
-                                       int64_t rows, float scale) {
+void vocabulary_cross_entropy_backward(float *logits, const double *lse, const int32_t *labels, int64_t n,
+                                       int64_t first, int64_t rows, float scale) {
 #pragma omp parallel for if (worth_threads(n * rows))
     for (int64_t i = 0; i < n; i++) row_gradient(logits + i * rows, lse[i], labels[i] - first, rows, scale);
 }
