@@ -64,6 +64,24 @@ start() {
     launcher=$!
 }
 
+# toy_text FOLDER: beside a toy task, the same kind of sentences as documents (text.txt), and their token shards (tokens).
+toy_text() {
+    awk '{ print } NR % 7 == 0 { print "" }' "$1/train.txt" >"$1/text.txt"
+    "$paf" tokenize --tokenize.vocab="$1/vocab.txt" --tokenize.output="$1/tokens" --tokenize.heldout=0.2 "$1/text.txt" \
+        >"$1/tokenize.log" 2>&1 || die "$(cat "$1/tokenize.log")"
+}
+
+# pretrain RANKS OUT OPTION... and start_pretrain: the same for a masked language model on the toy text in $toy.
+pretrain() { start_pretrain "$@" && { wait $launcher || { sed "s|^|$2: |" "$2.log" >&2 && return 1; }; }; }
+start_pretrain() {
+    local ranks=$1 out=$2
+    shift 2
+    launch/mpi "$ranks" "$paf" pretrain --data.tokens="$toy/tokens" --data.vocab="$toy/vocab.txt" --data.length=24 \
+        --data.heldout=40 --model.config="$toy/model.json" --train.batch=8 --train.lr=1e-3 --train.max_steps=20 \
+        --run.out="$out" "$@" >"$out.log" 2>&1 &
+    launcher=$!
+}
+
 # losses RUN: step, loss and gradient norm of each step, a line each.
 losses() {
     sed -n 's/.*"step": *\([0-9]*\).*"loss": *\([-+.0-9e]*\).*"grad_norm": *\([-+.0-9e]*\).*/\1 \2 \3/p' \

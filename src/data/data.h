@@ -271,6 +271,8 @@ typedef struct {
     uint8_t *kinds;    // [pieces] special, begins a word, goes on with one
     int32_t *ordinary; // [n_ordinary] the pieces that are not special
     int64_t n_ordinary;
+    struct masking_unit *units; // [longest] scratch
+    int64_t longest;            // sequence so far
 } masking;
 
 // A vocabulary without a mask piece is an error.
@@ -281,6 +283,6 @@ int64_t masking_capacity(const masking *m, int64_t tokens, int64_t sequences);
 masked_tokens masked_tokens_create(int64_t capacity);
 void masked_tokens_destroy(masked_tokens *t);
 // Chooses tokens of b, replaces their ids, and says in out which they were.
-void masking_apply(const masking *m, masked_tokens *out, micro_batch *b, random_stream stream);
+void masking_apply(masking *m, masked_tokens *out, micro_batch *b, random_stream stream);
 
 #endif

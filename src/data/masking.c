@@ -28,6 +28,7 @@ bool masking_create(masking *m, const tokenizer *tok, double share, bool whole_w
 void masking_destroy(masking *m) {
     memory_free(m->kinds);
     memory_free(m->ordinary);
+    memory_free(m->units);
     *m = (masking){0};
 }
 
@@ -49,7 +50,7 @@ void masked_tokens_destroy(masked_tokens *t) {
 
 // ---- which tokens: what can be chosen together, in the order of the draw
 
-typedef struct {
+typedef struct masking_unit {
     uint32_t draw;
     int32_t first, count; // tokens of the micro-batch
 } unit;
@@ -94,9 +95,9 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static void choose(const masking *m, masked_tokens *out, const micro_batch *b, int64_t sequence, unit *units,
-                   random_stream stream) {
+static void choose(const masking *m, masked_tokens *out, const micro_batch *b, int64_t sequence, random_stream stream) {
     int32_t first = b->starts[sequence];
+    unit *units = m->units;
     int64_t tokens, n = find_units(m, units, &tokens, b, first, b->starts[sequence + 1], stream);
     int64_t left = how_many(m, tokens, b, first, stream), begin = out->n;
     for (int64_t i = 0; i < n && left > 0; i++) {
@@ -119,11 +120,13 @@ static int32_t replacement(const masking *m, int32_t id, uint64_t number, random
     return id;
 }
 
-void masking_apply(const masking *m, masked_tokens *out, micro_batch *b, random_stream stream) {
-    unit *units = memory_allocate((size_t)b->longest, sizeof *units);
+void masking_apply(masking *m, masked_tokens *out, micro_batch *b, random_stream stream) {
+    if (b->longest > m->longest) {
+        m->longest = b->longest;
+        m->units = memory_resize(m->units, (size_t)m->longest, sizeof *m->units);
+    }
     out->n = 0;
-    for (int64_t s = 0; s < b->sequences; s++) choose(m, out, b, s, units, stream);
-    memory_free(units);
+    for (int64_t s = 0; s < b->sequences; s++) choose(m, out, b, s, stream);
     for (int64_t i = 0; i < out->n; i++) {
         int32_t *id = &b->ids[out->rows[i]];
         out->labels[i] = *id;

@@ -176,9 +176,11 @@ static bool verify_data(const pretrainer *p, error *err) {
 static void log_data(const pretrainer *p) {
     for (int s = 0; s < SHARDS_SPLITS; s++) {
         const sequences *q = &p->sequences[s];
-        log_info("%s: %lld documents, %lld tokens in %lld shards; %lld sequences, %.1f tokens on average, longest %lld",
-                 shards_split_names[s], (long long)q->source->counts.documents, (long long)q->source->counts.tokens,
-                 (long long)q->source->n, (long long)q->n, (double)q->tokens / (double)q->n, (long long)q->longest);
+        log_info(
+            "%s: %lld documents, %lld tokens in %lld shard%s; %lld sequences, %.1f tokens on average, longest %lld",
+            shards_split_names[s], (long long)q->source->counts.documents, (long long)q->source->counts.tokens,
+            (long long)q->source->n, q->source->n == 1 ? "" : "s", (long long)q->n, (double)q->tokens / (double)q->n,
+            (long long)q->longest);
     }
 }
 

@@ -182,7 +182,7 @@ static void collect(outcome *o, const vocabulary *v, const corpus *c, const micr
 static random_stream stream_of(uint64_t step) { return random_stream_create(11, RANDOM_MASKING, step, 0); }
 
 // The whole corpus as one step's batch, in micro-batches of at most so many tokens and sequences.
-static outcome apply(const vocabulary *v, const corpus *c, const masking *m, uint64_t step, int64_t tokens,
+static outcome apply(const vocabulary *v, const corpus *c, masking *m, uint64_t step, int64_t tokens,
                      int64_t sequences) {
     outcome o = outcome_create(c);
     batch b = {0};
@@ -201,7 +201,7 @@ static outcome apply(const vocabulary *v, const corpus *c, const masking *m, uin
     return o;
 }
 
-static outcome apply_whole(const vocabulary *v, const corpus *c, const masking *m, uint64_t step) {
+static outcome apply_whole(const vocabulary *v, const corpus *c, masking *m, uint64_t step) {
     return apply(v, c, m, step, c->d.starts[c->d.n], c->d.n);
 }
 
