@@ -64,7 +64,7 @@ start() {
     launcher=$!
 }
 
-# toy_text FOLDER: beside a toy task, the same kind of sentences as documents (text.txt), and their token shards (tokens).
+# toy_text FOLDER: beside a toy task, its sentences as documents (text.txt) and their token shards (tokens).
 toy_text() {
     awk '{ print } NR % 7 == 0 { print "" }' "$1/train.txt" >"$1/text.txt"
     "$paf" tokenize --tokenize.vocab="$1/vocab.txt" --tokenize.output="$1/tokens" --tokenize.heldout=0.2 "$1/text.txt" \

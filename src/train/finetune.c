@@ -99,8 +99,9 @@ static int64_t at_most(int64_t value, int64_t limit) { return value < limit ? va
 static bool prepare(finetuner *f, error *err) {
     trainer *t = &f->t;
     const train_settings *train = t->plan.train;
-    if (!trainer_open_init(t, err)) return false;
-    if (session_read_settings(&t->s, f->settings, *t->init.path ? &t->init : NULL, err)) load_data(f, err);
+    const checkpoint *init;
+    if (!trainer_open_init(t, &init, err)) return false;
+    if (session_read_settings(&t->s, f->settings, init, err)) load_data(f, err);
     if (!comm_agree(comm_world(), err)) return false;
     log_data("train", &f->train);
     log_data("dev", &f->dev);

@@ -19,7 +19,7 @@ typedef struct {
 // The ways to know task, vocabulary and model: from settings, with the checkpoint of model.init (NULL without one) for
 // what they leave out, and from a checkpoint alone. Local to the rank; the caller agrees.
 bool session_read_settings(session *s, const finetune_settings *settings, const checkpoint *init, error *err);
-bool session_read_pretrain_settings(session *s, const pretrain_settings *settings, error *err);
+bool session_read_pretrain_settings(session *s, const pretrain_settings *settings, const checkpoint *init, error *err);
 bool session_read_checkpoint(session *s, const checkpoint *k, error *err);
 // The files of a checkpoint's vocabulary, which the caller frees.
 bool session_read_vocabulary(tokenizer_files *files, const checkpoint *k, error *err);
@@ -132,7 +132,7 @@ struct trainer {
     micro_batch packed; // the current one
     run run;
     progress progress;
-    checkpoint init; // model.init's; path is "" without one
+    checkpoint init; // model.init's
     int64_t steps, eval_every;
     int64_t done;         // steps
     int64_t best_step;    // 0: none yet
@@ -142,8 +142,8 @@ struct trainer {
     double train_seconds;
 };
 
-// trainer.c. Opens the checkpoint of model.init where it is set. Collective over the world.
-bool trainer_open_init(trainer *t, error *err);
+// trainer.c. Opens the checkpoint of model.init; NULL in *init where none is set. Collective over the world.
+bool trainer_open_init(trainer *t, const checkpoint **init, error *err);
 // The run, from its folder (run.out, or this name) to its results: begun, or gone on with. The session is built.
 // Collective over the world; the same error on every rank.
 bool trainer_run(trainer *t, const char *default_name, error *err);

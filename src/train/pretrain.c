@@ -211,10 +211,12 @@ static bool settle_micro_batch(const pretrainer *p, int64_t *tokens, int64_t *se
 static bool prepare(pretrainer *p, error *err) {
     trainer *t = &p->t;
     const train_settings *train = t->plan.train;
-    if (session_read_pretrain_settings(&t->s, p->settings, err)) load_data(p, err);
+    const checkpoint *init;
+    if (!trainer_open_init(t, &init, err)) return false;
+    if (session_read_pretrain_settings(&t->s, p->settings, init, err)) load_data(p, err);
     if (!comm_agree(comm_world(), err)) return false;
     log_data(p);
-    if (!verify_data(p, err) || !trainer_open_init(t, err)) return false;
+    if (!verify_data(p, err)) return false;
     const sequences *q = &p->sequences[SHARDS_TRAIN];
     double epoch = (double)q->n / (double)train->batch;
     t->steps = train->max_steps ? train->max_steps : (int64_t)ceil(train->epochs * epoch);

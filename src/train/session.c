@@ -77,10 +77,11 @@ static bool read_vocabulary(session *s, const checkpoint *k, error *err) {
     return ok;
 }
 
-// A model that is started from knows its vocabulary; another one would read its embeddings as other words.
-static bool load_vocabulary(session *s, const data_settings *data, const checkpoint *init, error *err) {
-    if (!*data->vocab) return read_vocabulary(s, init, err);
-    s->tok = tokenizer_load(data->vocab, data->lower_case, err);
+// The vocabulary of these settings or, without one, that of the model that is started from. Another one would read its
+// embeddings as other words.
+static bool load_vocabulary(session *s, const char *vocab, bool lower_case, const checkpoint *init, error *err) {
+    if (!*vocab) return read_vocabulary(s, init, err);
+    s->tok = tokenizer_load(vocab, lower_case, err);
     if (!s->tok || !init) return s->tok;
     tokenizer_files theirs;
     if (!session_read_vocabulary(&theirs, init, err)) return false;
@@ -93,33 +94,33 @@ static bool load_vocabulary(session *s, const data_settings *data, const checkpo
                      init->path);
 }
 
+// Model and vocabulary.
+static bool read_model(session *s, const model_settings *model, const char *vocab, bool lower_case,
+                       const checkpoint *init, error *err) {
+    const char *config = model->config;
+    if (!init && (!need(vocab, "data.vocab", vocabulary_is, err) || !need(config, "model.config", config_is, err)))
+        return false;
+    return (*config ? model_config_read(&s->config, config, model->design, err) : read_config(s, init, err)) &&
+           load_vocabulary(s, vocab, lower_case, init, err) &&
+           check_vocabulary(s, *vocab ? vocab : "its vocabulary", *config ? config : "its config.json", err);
+}
+
 bool session_read_settings(session *s, const finetune_settings *settings, const checkpoint *init, error *err) {
     const data_settings *data = &settings->data;
-    const char *config = settings->model.config;
     *s = (session){.max_length = data->max_length};
-    if (!need(data->task, "data.task", "a GLUE task (such as sst2) or a task file", err) ||
-        !need(data->dir, "data.dir", "the folder with the data", err) ||
-        (!init && !need(data->vocab, "data.vocab", vocabulary_is, err)) ||
-        (!init && !need(config, "model.config", config_is, err)))
-        return false;
-    return task_open(&s->task, data->task, err) && task_collect_labels(&s->task, data->dir, err) &&
-           (*config ? model_config_read(&s->config, config, settings->model.design, err) : read_config(s, init, err)) &&
-           load_vocabulary(s, data, init, err) &&
-           check_vocabulary(s, *data->vocab ? data->vocab : "its vocabulary", *config ? config : "its config.json",
-                            err) &&
+    return need(data->task, "data.task", "a GLUE task (such as sst2) or a task file", err) &&
+           need(data->dir, "data.dir", "the folder with the data", err) && task_open(&s->task, data->task, err) &&
+           task_collect_labels(&s->task, data->dir, err) &&
+           read_model(s, &settings->model, data->vocab, data->lower_case, init, err) &&
            check_length(s, "data.max_length", err) && check_types(s, err);
 }
 
-bool session_read_pretrain_settings(session *s, const pretrain_settings *settings, error *err) {
+bool session_read_pretrain_settings(session *s, const pretrain_settings *settings, const checkpoint *init, error *err) {
     const pretrain_data_settings *data = &settings->data;
-    const char *config = settings->model.config;
     *s = (session){.max_length = data->length};
-    if (!need(data->tokens, "data.tokens", "a folder of token shards (paf tokenize makes them)", err) ||
-        !need(data->vocab, "data.vocab", vocabulary_is, err) || !need(config, "model.config", config_is, err) ||
-        !model_config_read(&s->config, config, settings->model.design, err))
-        return false;
-    s->tok = tokenizer_load(data->vocab, data->lower_case, err);
-    return s->tok && check_vocabulary(s, data->vocab, config, err) && check_length(s, "data.length", err);
+    return need(data->tokens, "data.tokens", "a folder of token shards (paf tokenize makes them)", err) &&
+           read_model(s, &settings->model, data->vocab, data->lower_case, init, err) &&
+           check_length(s, "data.length", err);
 }
 
 bool session_read_checkpoint(session *s, const checkpoint *k, error *err) {

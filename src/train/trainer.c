@@ -155,15 +155,16 @@ static bool open_run(trainer *t, const char *default_name, bool *resuming, error
     return ok;
 }
 
-bool trainer_open_init(trainer *t, error *err) {
-    const char *init = t->plan.model->init;
-    return !*init || checkpoint_open(&t->init, comm_world(), init, "best", err);
+bool trainer_open_init(trainer *t, const checkpoint **init, error *err) {
+    const char *path = t->plan.model->init;
+    *init = *path ? &t->init : NULL;
+    return !*path || checkpoint_open(&t->init, comm_world(), path, "best", err);
 }
 
 static bool begin(trainer *t, bool resuming, error *err) {
     parameter_initialise(&t->s.model.table, t->plan.train->seed, t->s.config.initializer_range);
     if (resuming) return keep_resume(t, err);
-    return !*t->init.path || keep_start_from(t, err);
+    return !*t->plan.model->init || keep_start_from(t, err);
 }
 
 bool trainer_run(trainer *t, const char *default_name, error *err) {

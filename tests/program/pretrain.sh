@@ -1,6 +1,6 @@
 #!/bin/bash
-# A masked language model as a user pretrains one: one answer on every layout and however a batch is accumulated, nothing
-# lost when it is killed in the middle of a batch, bad input, and what comes after it.
+# A masked language model as a user pretrains one: one answer on every layout and however a batch is accumulated,
+# nothing lost when it is killed in the middle of a batch, bad input, and what comes after it.
 . tests/support.sh
 folder=$(mktemp -d)
 toy=$folder/toy
@@ -91,7 +91,8 @@ refused 2 'nowhere/train.*(No such file|no token shards)' --data.tokens="$folder
 { cat "$toy/vocab.txt" | tail -n +6 | sort -r | cat <(head -n 5 "$toy/vocab.txt") -; } >"$folder/vocab.txt"
 refused 2 "the vocabulary is not the shards'" --data.vocab="$folder/vocab.txt"
 refused 2 "the vocabulary is not the shards'" --data.lower_case=off
-refused 2 'does not divide into train.accumulate 3 parts; 2 or 4 parts would do, or a batch of 6 or 9' --train.accumulate=3
+refused 2 'does not divide into train.accumulate 3 parts; 2 or 4 parts would do, or a batch of 6 or 9' \
+    --train.accumulate=3
 refused 2 'train.accumulate 9 is more than the 8 sequences' --train.accumulate=9
 refused 2 'train.batch_tokens 100 is not a multiple of data.length 24; 96 or 120 would be' --train.batch_tokens=100
 refused 2 'train.micro_tokens is 16, but a sequence has up to' --train.micro_tokens=16
