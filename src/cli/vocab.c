@@ -31,7 +31,7 @@ static const option vocab_options[] = {
 
 typedef struct {
     vocabulary_counter *counter;
-    int64_t files, replaced;
+    int64_t replaced;
     double begin; // time_now at the start
 } corpus;
 
@@ -42,52 +42,16 @@ static bool is_markup(const char *line, size_t length) {
     return (length >= 5 && memcmp(line, "<doc ", 5) == 0) || (length == 6 && memcmp(line, "</doc>", 6) == 0);
 }
 
-static bool count_file(corpus *c, const char *path, error *err) {
+static bool count_file(corpus *c, const file_set *files, size_t i, error *err) {
     size_t size, at = 0, length;
-    char *text = text_read(path, &size, err);
+    char *text = text_read(files->paths[i], &size, err);
     if (!text) return false;
     const char *line;
     while (text_next_line(text, size, &at, &line, &length))
         if (!is_markup(line, length)) c->replaced += vocabulary_count(c->counter, line, length);
     memory_free(text);
-    c->files++;
-    log_progress("%lld files, %lld words", (long long)c->files, (long long)vocabulary_words(c->counter));
+    log_progress("%zu of %zu files, %lld words", i + 1, files->n, (long long)vocabulary_words(c->counter));
     return true;
-}
-
-static bool count_path(corpus *c, const char *path, error *err);
-
-// Everything in a folder and below, but for names that begin with a dot.
-static bool count_folder(corpus *c, const char *path, error *err) {
-    size_t n;
-    char **names = file_list(path, &n, err);
-    if (!names) return false;
-    bool good = true;
-    for (size_t i = 0; i < n; i++) {
-        if (good && names[i][0] != '.') {
-            char *inside = memory_format("%s/%s", path, names[i]);
-            good = count_path(c, inside, err);
-            memory_free(inside);
-        }
-        memory_free(names[i]);
-    }
-    memory_free(names);
-    return good;
-}
-
-static bool count_path(corpus *c, const char *path, error *err) {
-    return file_is_folder(path) ? count_folder(c, path, err) : count_file(c, path, err);
-}
-
-static bool count_paths(corpus *c, const char *list, error *err) {
-    bool good = true;
-    for (size_t length; good && *list; list += length + (list[length] == ',')) {
-        length = strcspn(list, ",");
-        char *path = memory_format("%.*s", (int)length, list);
-        if (length > 0) good = count_path(c, path, err);
-        memory_free(path);
-    }
-    return good;
 }
 
 // ---- training
@@ -147,8 +111,10 @@ static bool make_vocabulary(const vocab_settings *settings, int argc, char **arg
     const char *output = settings->output[0] ? settings->output : bpe ? "vocab" : "vocab.txt";
     tokenizer_kind kind = bpe ? TOKENIZER_BPE : TOKENIZER_WORDPIECE;
     corpus c = {.counter = vocabulary_counter_create(kind, settings->lower_case), .begin = time_now()};
-    bool good = count_paths(&c, settings->input, err);
-    for (int i = 1; good && i < argc; i++) good = count_path(&c, argv[i], err);
+    file_set files;
+    bool good = file_set_create(&files, settings->input, argv + 1, (size_t)argc - 1, err);
+    for (size_t i = 0; good && i < files.n; i++) good = count_file(&c, &files, i, err);
+    file_set_destroy(&files);
     good = good && train(&c, settings, output, err);
     vocabulary_counter_destroy(c.counter);
     return good;

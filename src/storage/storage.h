@@ -51,6 +51,20 @@ void file_unlock(int lock);
 // failure.
 char **file_list(const char *path, size_t *n, error *err);
 
+// ---- files that a user names (file_set.c) --------------------------------------------------------------------------
+
+typedef struct {
+    char **paths;   // [n]
+    int64_t *sizes; // [n]
+    size_t n, paths_capacity, sizes_capacity;
+    int64_t bytes; // of all
+} file_set;
+
+// The files of list, PATH[,PATH...], and of paths [n], in that order. A path is a file, or a folder: everything in it
+// and below, in the order of names, but for names that begin with a dot. False and err on failure.
+bool file_set_create(file_set *s, const char *list, char *const *paths, size_t n, error *err);
+void file_set_destroy(file_set *s);
+
 // ---- checksums (checksum.c): xxh3-128 as 32 hexadecimal digits (XXH128_canonical order) ---------------------------
 
 #define CHECKSUM_SIZE 33

@@ -25,68 +25,8 @@ const option tokenize_options[] = {
 
 // ---- files ---------------------------------------------------------------------------------------------------------
 
-typedef struct {
-    char **paths;   // [n]
-    int64_t *sizes; // [n]
-    size_t n, paths_capacity, sizes_capacity;
-    int64_t bytes; // of all
-} file_table;
-
-static bool add_path(file_table *t, const char *path, error *err);
-
-// Everything in a folder and below, in the order of names, but for names that begin with a dot.
-static bool add_folder(file_table *t, const char *path, error *err) {
-    size_t n;
-    char **names = file_list(path, &n, err);
-    bool good = names != NULL;
-    for (size_t i = 0; names && i < n; i++) {
-        if (good && names[i][0] != '.') {
-            char *inside = memory_format("%s/%s", path, names[i]);
-            good = add_path(t, inside, err);
-            memory_free(inside);
-        }
-        memory_free(names[i]);
-    }
-    memory_free(names);
-    return good;
-}
-
-static bool add_path(file_table *t, const char *path, error *err) {
-    if (file_is_folder(path)) return add_folder(t, path, err);
-    int64_t size = file_size(path);
-    if (size < 0)
-        return error_set(err, ERROR_INPUT, file_exists(path) ? "%s is neither a file nor a folder" : "there is no %s",
-                         path);
-    t->paths = memory_grow(t->paths, t->n, &t->paths_capacity, sizeof *t->paths);
-    t->sizes = memory_grow(t->sizes, t->n, &t->sizes_capacity, sizeof *t->sizes);
-    t->paths[t->n] = memory_string(path);
-    t->sizes[t->n++] = size;
-    t->bytes += size;
-    return true;
-}
-
-static bool list_files(file_table *t, const char *list, char *const *paths, size_t n, error *err) {
-    bool good = *list || n > 0 ||
-                error_set(err, ERROR_INPUT, "no text to read: name files or folders, --tokenize.input=PATH[,PATH...]");
-    for (size_t length; good && *list; list += length + (list[length] == ',')) {
-        length = strcspn(list, ",");
-        char *path = memory_format("%.*s", (int)length, list);
-        if (length > 0) good = add_path(t, path, err);
-        memory_free(path);
-    }
-    for (size_t i = 0; good && i < n; i++) good = add_path(t, paths[i], err);
-    return good;
-}
-
-static void forget_files(file_table *t) {
-    for (size_t i = 0; i < t->n; i++) memory_free(t->paths[i]);
-    memory_free(t->paths);
-    memory_free(t->sizes);
-    *t = (file_table){0};
-}
-
 // Every rank has looked for itself. Had one found other files, text would be missing or be there twice.
-static bool check_same_files(const file_table *t, comm *c, error *err) {
+static bool check_same_files(const file_set *t, comm *c, error *err) {
     size_t size = 0, at = 0;
     for (size_t i = 0; i < t->n; i++) size += strlen(t->paths[i]) + 24;
     char *text = memory_allocate(size + 1, 1), mine[CHECKSUM_SIZE], first[CHECKSUM_SIZE];
@@ -103,7 +43,7 @@ static bool check_same_files(const file_table *t, comm *c, error *err) {
 }
 
 // The files of a rank follow each other: those whose middle, by bytes, lies in its part of the whole.
-static size_t first_file_of(const file_table *t, int rank, int ranks) {
+static size_t first_file_of(const file_set *t, int rank, int ranks) {
     int64_t before = 0;
     size_t i = 0;
     for (; i < t->n; i++) {
@@ -120,7 +60,7 @@ static void show_progress(int64_t done, int64_t wanted) {
     log_progress("%lld of %lld MB of this rank's text", (long long)(done / 1000000), (long long)(wanted / 1000000));
 }
 
-static void report(const tokenize_settings *settings, const file_table *t, const shards_counts counts[SHARDS_SPLITS],
+static void report(const tokenize_settings *settings, const file_set *t, const shards_counts counts[SHARDS_SPLITS],
                    double seconds) {
     int64_t replaced = 0;
     for (int split = 0; split < SHARDS_SPLITS; split++) {
@@ -140,7 +80,7 @@ static void report(const tokenize_settings *settings, const file_table *t, const
 
 // ---- all ranks -----------------------------------------------------------------------------------------------------
 
-static bool make_shards(comm *c, const shards_job *job, const file_table *t, shards_counts counts[SHARDS_SPLITS],
+static bool make_shards(comm *c, const shards_job *job, const file_set *t, shards_counts counts[SHARDS_SPLITS],
                         error *err) {
     int rank = comm_rank(c), ranks = comm_size(c);
     size_t first = first_file_of(t, rank, ranks), end = first_file_of(t, rank + 1, ranks);
@@ -157,7 +97,7 @@ static bool make_shards(comm *c, const shards_job *job, const file_table *t, sha
     return comm_agree(c, err);
 }
 
-static bool begin_and_make(comm *c, const shards_job *job, const file_table *t, shards_counts counts[SHARDS_SPLITS],
+static bool begin_and_make(comm *c, const shards_job *job, const file_set *t, shards_counts counts[SHARDS_SPLITS],
                            error *err) {
     bool root = comm_rank(c) == 0;
     if (root) shards_begin(job, err);
@@ -168,7 +108,9 @@ static bool begin_and_make(comm *c, const shards_job *job, const file_table *t, 
     return good;
 }
 
-static bool read_job(shards_job *job, char *output, const tokenize_settings *settings, error *err) {
+static bool read_job(shards_job *job, char *output, const tokenize_settings *settings, bool any_paths, error *err) {
+    if (!*settings->input && !any_paths)
+        return error_set(err, ERROR_INPUT, "no text to read: name files or folders, --tokenize.input=PATH[,PATH...]");
     size_t length = strlen(strcpy(output, settings->output));
     while (length > 1 && output[length - 1] == '/') output[--length] = 0;
     if (!*output) return error_set(err, ERROR_INPUT, "tokenize.output is not set: name the folder to write");
@@ -186,10 +128,11 @@ bool train_tokenize(comm *c, const tokenize_settings *settings, char *const *pat
     char output[OPTION_STRING_SIZE];
     shards_job job = {0};
     shards_counts counts[SHARDS_SPLITS] = {{0}};
-    file_table files = {0};
+    file_set files = {0};
     tokenizer *tok = NULL;
     error_clear(err);
-    bool good = read_job(&job, output, settings, err) && list_files(&files, settings->input, paths, n, err) &&
+    bool good = read_job(&job, output, settings, n > 0, err) &&
+                file_set_create(&files, settings->input, paths, n, err) &&
                 (tok = tokenizer_load(settings->vocab, settings->lower_case, err));
     good = comm_agree(c, err) && good && check_same_files(&files, c, err);
     job.rank = comm_rank(c);
@@ -201,6 +144,6 @@ bool train_tokenize(comm *c, const tokenize_settings *settings, char *const *pat
         report(settings, &files, counts, time_now() - begun);
     }
     tokenizer_destroy(tok);
-    forget_files(&files);
+    file_set_destroy(&files);
     return good;
 }

@@ -181,6 +181,38 @@ static void checksums_are_those_of_xxhsum(void **state) {
     memory_free(path);
 }
 
+static void write_file(const char *name, const char *text) {
+    char *path = memory_format("%s/%s", folder, name), *parent = memory_string(path);
+    *strrchr(parent, '/') = 0;
+    assert_true(file_make_folders(parent, &err) && file_write_atomic(path, text, strlen(text), &err));
+    memory_free(path);
+    memory_free(parent);
+}
+
+// Lists before words, in the order that they were named; folders by name, to the bottom.
+static void a_set_of_files(void **state) {
+    (void)state;
+    const char *names[] = {"tree/b", "tree/a/z", "tree/a/y", "tree/.hidden", "tree/.git/config", "one", "two"};
+    const char *wanted[] = {"two", "one", "tree/a/y", "tree/a/z", "tree/b"};
+    for (int i = 0; i < 7; i++) write_file(names[i], "text" + (i == 6));
+    char *list = memory_format("%s/two,,%s/one,", folder, folder), *tree = memory_format("%s/tree", folder);
+    file_set s;
+    assert_true(file_set_create(&s, list, &tree, 1, &err));
+    assert_int_equal(s.n, 5);
+    assert_int_equal(s.bytes, 19);
+    for (size_t i = 0; i < s.n; i++) {
+        assert_string_equal(s.paths[i] + strlen(folder) + 1, wanted[i]);
+        assert_int_equal(s.sizes[i], i ? 4 : 3);
+    }
+    file_set_destroy(&s);
+    assert_false(file_set_create(&s, "/dev/null", NULL, 0, &err));
+    assert_string_equal(err.text, "/dev/null is neither a file nor a folder");
+    file_set_destroy(&s);
+    error_clear(&err);
+    memory_free(list);
+    memory_free(tree);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(writing_replaces, setup, teardown),
@@ -188,6 +220,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(folders_within_folders, setup, teardown),
         cmocka_unit_test_setup_teardown(a_relative_path, setup, teardown),
         cmocka_unit_test_setup_teardown(removing_and_listing, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_set_of_files, setup, teardown),
         cmocka_unit_test_setup_teardown(rename_says_why_not, setup, teardown),
         cmocka_unit_test_setup_teardown(checksums_are_those_of_xxhsum, setup, teardown),
     };
