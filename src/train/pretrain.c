@@ -26,13 +26,20 @@ static int64_t next_micro_batch(pretrainer *p, shards_split split, const batch *
     return next;
 }
 
+// Steps of large batches are long, too.
+static void show_progress(double *last, const char *what, int64_t done, int64_t n) {
+    if (time_now() - *last < 0.5) return;
+    *last = time_now();
+    log_progress("%s: %lld/%lld sequences", what, (long long)done, (long long)n);
+}
+
 static step_work work(trainer *t, model_pass pass) {
     pretrainer *p = (pretrainer *)t;
     int64_t size = t->plan.train->batch, parts = p->settings->batch.accumulate, part = parts ? size / parts : size;
     random_stream masks = random_stream_create(pass.seed, RANDOM_MASKING, pass.step, 0);
     sequences_sample(&t->samples, &p->sequences[SHARDS_TRAIN], pass.seed, t->done, size);
     step_work w = {0};
-    double loss = 0;
+    double loss = 0, last = time_now();
     for (int64_t at = 0; at < size;) {
         int64_t end = (at / part + 1) * part, correct;
         at = next_micro_batch(p, SHARDS_TRAIN, &t->samples, at, end, masks);
@@ -40,6 +47,7 @@ static step_work work(trainer *t, model_pass pass) {
         model_masked_backward(&t->s.model, &t->packed, &p->masked, pass, 1);
         w.count += (double)p->masked.n;
         step_work_add(&w, &t->packed);
+        show_progress(&last, "step", at, size);
     }
     w.heads = w.count;
     if (w.count == 0) w.count = 1;
@@ -59,10 +67,7 @@ static json_t *evaluate(trainer *t, double *loss) {
         sum += model_masked_forward(&t->s.model, &t->packed, &p->masked, (model_pass){.train = false}, &correct);
         count += (double)p->masked.n;
         right += (double)correct;
-        if (time_now() - last > 0.5) {
-            last = time_now();
-            log_progress("evaluating held-out text: %lld/%lld", (long long)at, (long long)b->n);
-        }
+        show_progress(&last, "evaluating held-out text", at, b->n);
     }
     if (count == 0) count = 1;
     *loss = sum / count;

@@ -71,6 +71,30 @@ grep -q "started from $folder/whole/step-" "$folder/tuned.log" || die "$(cat "$f
 finetune 2 "$folder/fresh" --model.design=paf --train.max_steps=3
 same_losses "$folder/tuned" "$folder/fresh" >"$folder/log" && die "what was pretrained is not there"
 
+echo "RoBERTa's family, with byte-level BPE"
+"$paf" vocab --vocab.kind=bpe --vocab.size=320 --vocab.output="$folder/bpe" "$toy/train.txt" >"$folder/log" 2>&1
+"$paf" tokenize --tokenize.vocab="$folder/bpe" --tokenize.output="$folder/bpe-tokens" --tokenize.heldout=0.2 \
+    "$toy/text.txt" >"$folder/log" 2>&1
+pieces=$(grep -o '"[^"]*": *[0-9]*' "$folder/bpe/vocab.json" | wc -l)
+sed -e 's/"bert"/"roberta"/' -e "s/\"vocab_size\": [0-9]*/\"vocab_size\": $pieces/" -e 's/1e-12/1e-5/' \
+    -e 's/"type_vocab_size": 2/"type_vocab_size": 1/' \
+    -e 's/"max_position_embeddings": 32/"max_position_embeddings": 34/' "$toy/model.json" >"$folder/roberta.json"
+options=(--data.tokens="$folder/bpe-tokens" --data.vocab="$folder/bpe" --model.config="$folder/roberta.json"
+    --model.design=paf --data.length=32)
+pretrain 1 "$folder/roberta-1" "${options[@]}"
+pretrain 3 "$folder/roberta-3" "${options[@]}" --parallel.team=1+2 --data.whole_words
+same_losses "$folder/roberta-1" "$folder/roberta-3" >"$folder/log" && die "whole words change nothing"
+pretrain 3 "$folder/roberta-again" "${options[@]}" --parallel.team=1+2
+same_losses "$folder/roberta-1" "$folder/roberta-again"
+for ranks in 1 4; do
+    finetune $ranks "$folder/roberta-tuned-$ranks" --model.init="$folder/roberta-1" --model.config= --data.vocab=
+done
+same_losses "$folder/roberta-tuned-1" "$folder/roberta-tuned-4"
+"$paf" checkpoint show "$folder/roberta-tuned-1" >"$folder/log"
+grep -q 'classifier.out_proj.weight' "$folder/log" || die "$(cat "$folder/log")"
+launch/mpi 2 "$paf" evaluate "$folder/roberta-tuned-1" --data.dir="$toy" >"$folder/log" 2>&1 ||
+    die "$(cat "$folder/log")"
+
 # refused CODE TEXT OPTION...: pretraining ends with CODE and one line of error that matches TEXT.
 refused() {
     local code=0 wanted=$1 text=$2
