@@ -72,8 +72,8 @@ void memory_free(void *pointer);                           // NULL is nothing
 char *memory_string(const char *text);
 char *memory_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-// Bytes that this machine (or this container, where it has less) can still give without swapping, 0 where it does not
-// say; and the most that this process has had resident so far.
+// Bytes that this machine (or the control group of this container, where it has less) can still give without swapping,
+// 0 where it does not say; and the most that this process has had resident so far.
 int64_t memory_available(void);
 int64_t memory_peak(void);
 

@@ -64,10 +64,25 @@ static int64_t number_of(const char *path, const char *word) {
     return value;
 }
 
+// What a control group's limit leaves; files that it has read into memory can go. -1 without a limit.
+static int64_t group_available(const char *limit_file, const char *used_file, const char *details, const char *active,
+                               const char *inactive) {
+    int64_t limit = number_of(limit_file, ""), used = number_of(used_file, "");
+    if (limit <= 0 || used < 0) return -1;
+    int64_t a = number_of(details, active), i = number_of(details, inactive);
+    int64_t left = limit - used + (a > 0 ? a : 0) + (i > 0 ? i : 0);
+    return left > 0 ? left : 1;
+}
+
+#define GROUP "/sys/fs/cgroup/"
 int64_t memory_available(void) {
     int64_t kib = number_of("/proc/meminfo", "MemAvailable:"), bytes = kib < 0 ? 0 : 1024 * kib;
-    int64_t limit = number_of("/sys/fs/cgroup/memory.max", ""), used = number_of("/sys/fs/cgroup/memory.current", "");
-    if (limit > 0 && used >= 0 && limit - used < bytes) bytes = limit > used ? limit - used : 1;
+    int64_t group[] = {group_available(GROUP "memory.max", GROUP "memory.current", GROUP "memory.stat", "active_file ",
+                                       "inactive_file "),
+                       group_available(GROUP "memory/memory.limit_in_bytes", GROUP "memory/memory.usage_in_bytes",
+                                       GROUP "memory/memory.stat", "total_active_file ", "total_inactive_file ")};
+    for (int i = 0; i < 2; i++)
+        if (group[i] >= 0 && group[i] < bytes) bytes = group[i];
     return bytes;
 }
 

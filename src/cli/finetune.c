@@ -22,6 +22,7 @@ const command command_finetune = {
     .details = "example: launch/mpi 2 build/paf finetune --config configs/finetune/sst2-small.ini --data.dir GLUE \\\n"
                "           --data.vocab vocab.txt --model.design=paf --parallel.team=1+1 --run.out checkpoints/sst2\n"
                "writes config.ini, metrics.jsonl, results.json and the best and last checkpoints into --run.out.\n"
+               "--model.init=RUN starts from a pretrained model, which brings its config and vocabulary.\n"
                "USR1 (and TERM to launch/mpi) saves and ends; --run.resume=auto goes on.",
     .run = run,
 };

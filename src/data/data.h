@@ -194,6 +194,7 @@ typedef struct {
 // A folder of shards, seen as one row of tokens from 0 to counts.tokens.
 typedef struct {
     char *path;
+    char checksum[CHECKSUM_SIZE]; // of its tokens.json, which has those of all shards
     int64_t n;
     shard *list; // [n]
     shards_counts counts;
@@ -261,7 +262,8 @@ bool sequences_pack(micro_batch *m, const sequences *q, const batch *b, int64_t 
 // stream and on each token's global number alone, so that every step has masks of its own and no layout or packing
 // changes them (dynamic masking; Devlin et al., 2019; Liu et al., 2019). With whole_words, words are chosen, in the
 // order of the draw those that still fit into that number (none where all are longer); each of their pieces has its own
-// of the three fates.
+// of the three fates. Lines follow each other without a space, so that with BPE the first word of one belongs to the
+// last word of the one before.
 
 typedef struct {
     double share;

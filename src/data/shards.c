@@ -133,6 +133,7 @@ bool shards_open(shards *s, const char *path, const tokenizer *tok, error *err) 
     char *where = memory_format("%s/" SHARDS_FILE, path);
     size_t size;
     char *text = text_read(where, &size, err);
+    if (text) checksum_bytes(s->checksum, text, size);
     json_t *manifest = text && check_seal(path, text, size, err) ? json_parse(text, size, where, err) : NULL;
     bool good = manifest && read_manifest(s, manifest, tok, where, err);
     json_decref(manifest);

@@ -259,7 +259,6 @@ void model_plan(model *m, const model_config *config, const model_request *reque
                  .classes = request->classes,
                  .mine = &place->shares[t->team_rank],
                  .place = place,
-                 .exchange_kind = request->exchange,
                  .training = request->training,
                  .recompute = request->recompute,
                  .max_tokens = request->max_tokens,
@@ -272,6 +271,7 @@ void model_plan(model *m, const model_config *config, const model_request *reque
     allocator measure = {0};
     take_activations(&measure, m);
     m->activation_size = measure.measured;
+    m->exchange_kind = exchange_choose(t, request->exchange, m->max_tokens, config->hidden, slots_needed(m));
 }
 
 model_memory model_need(const model *m, const topology *t) {

@@ -110,7 +110,7 @@ typedef struct {
     const placement_share *mine;
     const placement *place;                                          // borrowed
     exchange *ex;                                                    // owned
-    const char *exchange_kind;                                       // borrowed: the one asked for
+    const char *exchange_kind;                                       // borrowed: what was asked for, or auto's choice
     bool training;                                                   // has gradients and caches for a backward pass
     bool recompute;                                                  // layers are computed again in the backward pass
     parameter_table table;                                           // owned
@@ -159,7 +159,7 @@ typedef struct {
 
 // In two steps, so that one can look at what the model will need: model_plan lays out the parameter table and measures,
 // model_allocate gets the memory and the exchange (values are undefined until parameter_initialise or a checkpoint
-// fills them). place is borrowed. model_plan is local, model_allocate collective over the team.
+// fills them). place is borrowed. Both are collective over the team.
 void model_plan(model *m, const model_config *config, const model_request *request, const topology *t,
                 const placement *place);
 model_memory model_need(const model *m, const topology *t);

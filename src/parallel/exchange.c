@@ -42,22 +42,20 @@ const exchange_operations exchange_local = {"local", local_open, exchange_free_p
 
 // ---- the interface
 
-static bool open_first(exchange *e, const char *kind_text, error *err) {
-    if (!strcmp(kind_text, "auto")) {
-        if (comm_size(e->team) == 1) {
-            e->operations = &exchange_local;
-            return e->operations->open(e, err);
-        }
-        e->operations = &exchange_shared;
-        if (e->operations->open(e, err)) return true;
-        log_info("exchange: %s; using mpi", err->text);
-        error_clear(err);
-        e->operations = &exchange_mpi;
-        return e->operations->open(e, err);
-    }
+const char *exchange_choose(const topology *t, const char *kind_text, int64_t max_tokens, int64_t hidden, int slots) {
+    if (strcmp(kind_text, "auto")) return kind_text;
+    if (t->team == 1) return exchange_local.name;
+    const exchange wanted = {.team = t->team_comm, .max_tokens = max_tokens, .hidden = hidden, .n_slots = slots};
+    error err = {0};
+    if (exchange_shared_possible(&wanted, &err)) return exchange_shared.name;
+    log_info("exchange: %s; using mpi", err.text);
+    return exchange_mpi.name;
+}
+
+static bool open_kind(exchange *e, const char *kind, error *err) {
     const exchange_operations *const kinds[] = {&exchange_local, &exchange_shared, &exchange_mpi};
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
-        if (!strcmp(kind_text, kinds[k]->name)) e->operations = kinds[k];
+        if (!strcmp(kind, kinds[k]->name)) e->operations = kinds[k];
     REQUIRE(e->operations);
     return e->operations->open(e, err);
 }
@@ -70,7 +68,7 @@ exchange *exchange_create(const topology *t, const char *kind_text, int64_t max_
     e->slices = memory_allocate(team, sizeof *e->slices);
     e->slots = memory_allocate((size_t)slots, sizeof *e->slots);
     for (int i = 0; i < EXCHANGE_PARTIALS; i++) e->parts[i] = memory_allocate(team, sizeof *e->parts[i]);
-    if (open_first(e, kind_text, err)) return e;
+    if (open_kind(e, exchange_choose(t, kind_text, max_tokens, hidden, slots), err)) return e;
     e->operations = NULL;
     exchange_destroy(e);
     return NULL;
@@ -78,7 +76,7 @@ exchange *exchange_create(const topology *t, const char *kind_text, int64_t max_
 
 int64_t exchange_need(const topology *t, const char *kind_text, int64_t max_tokens, int64_t hidden, int slots) {
     int64_t buffer = (int64_t)arena_footprint((size_t)(max_tokens * hidden), sizeof(float));
-    bool messages = !strcmp(kind_text, "mpi");
+    bool messages = !strcmp(kind_text, exchange_mpi.name);
     if (t->team == 1 || messages) return buffer * (EXCHANGE_PARTIALS * (1 + messages) + slots);
     return buffer * ((int64_t)t->team * EXCHANGE_PARTIALS + slots) / t->team;
 }

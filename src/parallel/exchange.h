@@ -30,6 +30,9 @@ struct exchange {
     void *own; // the kind's own state
 };
 
+// Can these ranks have a window for so much? Not, and why in err. Collective over the team.
+bool exchange_shared_possible(const exchange *e, error *err);
+
 // Floats of one [max_tokens, hidden] buffer, padded to whole cache lines.
 int64_t exchange_buffer_floats(const exchange *e);
 // Private memory for partials and slots, for the kinds without a window.

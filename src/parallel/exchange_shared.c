@@ -102,19 +102,27 @@ static bool window_fits(const exchange *e, MPI_Aint bytes, char *where, size_t s
     return fits;
 }
 
-static bool shared_open(exchange *e, error *err) {
+static MPI_Aint window_bytes(const exchange *e) {
+    int64_t floats = exchange_buffer_floats(e) * ((int64_t)e->team->size * EXCHANGE_PARTIALS + e->n_slots);
+    return (MPI_Aint)(floats * (int64_t)sizeof(float)) + e->team->size * (MPI_Aint)sizeof(line) + MEMORY_ALIGNMENT;
+}
+
+bool exchange_shared_possible(const exchange *e, error *err) {
     if (!on_one_node(e)) return error_set(err, ERROR_INPUT, "a team that spans nodes has no shared memory");
+    MPI_Aint bytes = window_bytes(e);
+    char where[256];
+    return window_fits(e, bytes, where, sizeof where) ||
+           error_set(err, ERROR_INPUT,
+                     "%s has no room for %.0f MiB of shared memory (OMPI_MCA_osc_sm_backing_directory names another "
+                     "place; --parallel.exchange=mpi needs none)",
+                     where, (double)bytes / (1 << 20));
+}
+
+static bool shared_open(exchange *e, error *err) {
+    if (!exchange_shared_possible(e, err)) return false;
     int team = e->team->size;
     int64_t buffer = exchange_buffer_floats(e);
-    int64_t floats = buffer * ((int64_t)team * EXCHANGE_PARTIALS + e->n_slots);
-    MPI_Aint bytes = (MPI_Aint)(floats * (int64_t)sizeof(float)) + team * (MPI_Aint)sizeof(line) + MEMORY_ALIGNMENT;
-    char where[256];
-    if (!window_fits(e, bytes, where, sizeof where))
-        return error_set(
-            err, ERROR_INPUT,
-            "%s has no room for %.0f MiB of shared memory (OMPI_MCA_osc_sm_backing_directory names another "
-            "place; --parallel.exchange=mpi needs none)",
-            where, (double)bytes / (1 << 20));
+    MPI_Aint bytes = window_bytes(e);
     void *unused;
     shared_state *s = memory_allocate(1, sizeof *s);
     CHECK_MPI(

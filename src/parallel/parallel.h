@@ -147,19 +147,22 @@ typedef enum { EXCHANGE_LOCAL, EXCHANGE_SHARED, EXCHANGE_MPI } exchange_kind;
 
 #define EXCHANGE_PARTIALS 2 // buffers a rank can hand in at a time
 
-// kind_text: auto local shared mpi. Collective over the team. Where a shared window cannot be had, auto says so and
-// takes mpi.
+// What auto stands for here: local for a team of one, shared, or, where a shared window cannot be had, mpi, and says
+// so. Any other kind_text is returned as it is. Collective over the team.
+const char *exchange_choose(const topology *t, const char *kind_text, int64_t max_tokens, int64_t hidden, int slots);
+// kind_text: auto local shared mpi. Collective over the team.
 exchange *exchange_create(const topology *t, const char *kind_text, int64_t max_tokens, int64_t hidden, int slots,
                           error *err);
 void exchange_destroy(exchange *e);
 const char *exchange_kind_name(const exchange *e);
-// Bytes that this rank's buffers will take, a rank's part of the window where it is shared. Local.
+// Bytes that this rank's buffers will take, a rank's part of the window where it is shared. Local; auto counts as
+// shared.
 int64_t exchange_need(const topology *t, const char *kind_text, int64_t max_tokens, int64_t hidden, int slots);
 
 // Begins a micro-batch of `tokens` tokens, dealt out by the placement.
 void exchange_begin(exchange *e, const placement *p, int64_t tokens);
-// The same with other rows in place of tokens: slices [team] are contiguous and in rank order, none longer than that of
-// max_tokens tokens.
+// The same with other rows in place of tokens: slices [team] are contiguous and in rank order, none longer than the
+// slice of max_tokens tokens (the mpi kind's receive buffers rely on it).
 void exchange_begin_rows(exchange *e, const range *slices);
 range exchange_slice(const exchange *e);           // this rank's tokens
 float *exchange_partial(exchange *e, int partial); // [T, H], this rank's own

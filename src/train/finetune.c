@@ -61,6 +61,8 @@ static void add_state(const trainer *t, json_t *state) {
 
 static bool same_state(const trainer *t, const json_t *state, error *err) {
     const finetuner *f = (const finetuner *)t;
+    if (!json_object_get(state, "task"))
+        return error_set(err, ERROR_INPUT, "%s holds a run of another kind", t->run.path);
     return keep_same_number(state, "examples", f->train.n, "training examples", err) &&
            keep_same_number(state, "max_length", t->s.max_length, "data.max_length", err);
 }

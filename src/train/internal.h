@@ -57,7 +57,9 @@ typedef struct {
 } run;
 
 // Makes the folder and takes its lock. A folder that holds a run is an error unless resume. Collective over the world.
-bool run_open(run *r, comm *world, const char *path, bool resume, const option_table *tables, size_t n, error *err);
+bool run_open(run *r, comm *world, const char *path, bool resume, error *err);
+// config.ini; once it is sure that the run goes on with these settings. Collective over the world.
+bool run_write_settings(const run *r, comm *world, const option_table *tables, size_t n, error *err);
 // Drops the lines of metrics.jsonl that are beyond a step, so that a resumed run does not tell them twice.
 bool run_rewind(run *r, int64_t step, error *err);
 void run_write_metrics(run *r, json_t *line);                // takes the reference
@@ -132,7 +134,7 @@ struct trainer {
     micro_batch packed; // the current one
     run run;
     progress progress;
-    checkpoint init; // model.init's
+    checkpoint init; // what trainer_open_init found
     int64_t steps, eval_every;
     int64_t done;         // steps
     int64_t best_step;    // 0: none yet
@@ -142,7 +144,8 @@ struct trainer {
     double train_seconds;
 };
 
-// trainer.c. Opens the checkpoint of model.init; NULL in *init where none is set. Collective over the world.
+// trainer.c. Opens the checkpoint of model.init, or the run's own if it is gone on with: they have the same config and
+// vocabulary. NULL in *init where model.init is not set. Collective over the world.
 bool trainer_open_init(trainer *t, const checkpoint **init, error *err);
 // The run, from its folder (run.out, or this name) to its results: begun, or gone on with. The session is built.
 // Collective over the world; the same error on every rank.

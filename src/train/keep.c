@@ -96,10 +96,10 @@ static bool same_vocabulary(const trainer *t, const checkpoint *k, error *err) {
 static bool restore_state(trainer *t, const checkpoint *k, error *err) {
     int64_t steps;
     const train_settings *train = t->plan.train;
-    if (!keep_same_number(k->state, "batch", train->batch, "train.batch", err) ||
-        !keep_same_number(k->state, "seed", (int64_t)train->seed, "train.seed", err) ||
-        !t->what->same_state(t, k->state, err) || !same_model(t, k, err) || !same_vocabulary(t, k, err) ||
-        !json_get_int(k->state, "steps", &steps, NULL, "state", err) ||
+    if (!t->what->same_state(t, k->state, err) ||
+        !keep_same_number(k->state, "batch", train->batch, "train.batch", err) ||
+        !keep_same_number(k->state, "seed", (int64_t)train->seed, "train.seed", err) || !same_model(t, k, err) ||
+        !same_vocabulary(t, k, err) || !json_get_int(k->state, "steps", &steps, NULL, "state", err) ||
         !json_get_int(k->state, "best_step", &t->best_step, NULL, "state", err))
         return false;
     if (steps != t->steps)
@@ -122,14 +122,41 @@ bool keep_resume(trainer *t, error *err) {
     return ok;
 }
 
-static bool is_head(const char *name, void *context) {
-    (void)context;
+// Says which tensors are the checkpoint's and which are new, by their number and the first of them.
+typedef struct {
+    int64_t n;
+    char first[128];
+} tensor_list;
+
+static void add_tensor(tensor_list *list, const char *name) {
+    if (!list->n++) snprintf(list->first, sizeof list->first, "%s", name);
+}
+
+static void log_tensors(const char *what, const tensor_list *list) {
+    if (list->n == 1) log_info("  %s: %s", what, list->first);
+    if (list->n > 1) log_info("  %s: %s and %lld more", what, list->first, (long long)list->n - 1);
+}
+
+static bool is_head(const char *name) {
     return !strncmp(name, "classifier.", 11) || !strncmp(name, "pooler.", 7) || !strncmp(name, "cls.", 4) ||
            !strncmp(name, "lm_head.", 8);
 }
 
+static bool may_be_new(const char *name, void *context) {
+    if (is_head(name)) add_tensor(context, name);
+    return is_head(name);
+}
+
 bool keep_start_from(trainer *t, error *err) {
-    bool ok = checkpoint_load(&t->init, t->s.topo.world, &t->s.model.table, false, is_head, NULL, err);
-    if (ok) log_info("started from %s", t->init.path);
-    return ok;
+    tensor_list fresh = {0}, unused = {0};
+    const parameter_table *table = &t->s.model.table;
+    if (!checkpoint_load(&t->init, t->s.topo.world, &t->s.model.table, false, may_be_new, &fresh, err)) return false;
+    const char *name;
+    json_t *tensor;
+    json_object_foreach(json_object_get(t->init.manifest, "tensors"), name, tensor) if (!parameter_find(table, name))
+        add_tensor(&unused, name);
+    log_info("started from %s", t->init.path);
+    log_tensors("new, as initialised", &fresh);
+    log_tensors("in the checkpoint, and not used", &unused);
+    return true;
 }

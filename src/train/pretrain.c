@@ -16,7 +16,8 @@ typedef struct {
 
 // ---- what is learnt
 
-// The next micro-batch of b, from element `at` and before `end`; the first element that is left.
+// The next micro-batch of b, from element `at` and before `end`; the first element that is left. Shards that cannot be
+// read in the middle of a step, on whichever rank, are a failure of the machine: the run ends, and resumes.
 static int64_t next_micro_batch(pretrainer *p, shards_split split, const batch *b, int64_t at, int64_t end,
                                 random_stream masks) {
     error err = {0};
@@ -27,10 +28,11 @@ static int64_t next_micro_batch(pretrainer *p, shards_split split, const batch *
 }
 
 // Steps of large batches are long, too.
-static void show_progress(double *last, const char *what, int64_t done, int64_t n) {
+static void show_progress(double *last, const trainer *t, const char *what, int64_t done, int64_t n) {
     if (time_now() - *last < 0.5) return;
     *last = time_now();
-    log_progress("%s: %lld/%lld sequences", what, (long long)done, (long long)n);
+    log_progress("step %lld/%lld, %s: %lld/%lld sequences", (long long)t->done, (long long)t->steps, what,
+                 (long long)done, (long long)n);
 }
 
 static step_work work(trainer *t, model_pass pass) {
@@ -47,7 +49,7 @@ static step_work work(trainer *t, model_pass pass) {
         model_masked_backward(&t->s.model, &t->packed, &p->masked, pass, 1);
         w.count += (double)p->masked.n;
         step_work_add(&w, &t->packed);
-        show_progress(&last, "step", at, size);
+        show_progress(&last, t, "the next", at, size);
     }
     w.heads = w.count;
     if (w.count == 0) w.count = 1;
@@ -55,7 +57,7 @@ static step_work work(trainer *t, model_pass pass) {
     return w;
 }
 
-// The masks, too, are the same at every evaluation, and in every run on these shards.
+// The masks, too, are the same at every evaluation, and in every run with these shards and data options.
 static json_t *evaluate(trainer *t, double *loss) {
     pretrainer *p = (pretrainer *)t;
     const batch *b = &p->heldout;
@@ -67,7 +69,7 @@ static json_t *evaluate(trainer *t, double *loss) {
         sum += model_masked_forward(&t->s.model, &t->packed, &p->masked, (model_pass){.train = false}, &correct);
         count += (double)p->masked.n;
         right += (double)correct;
-        show_progress(&last, "evaluating held-out text", at, b->n);
+        show_progress(&last, t, "evaluating held-out text", at, b->n);
     }
     if (count == 0) count = 1;
     *loss = sum / count;
@@ -82,9 +84,9 @@ static int64_t examples(const trainer *t) { return ((const pretrainer *)t)->held
 
 static void add_state(const trainer *t, json_t *state) {
     const pretrainer *p = (const pretrainer *)t;
-    json_t *own = json_pack("{s:I, s:I, s:f, s:b}", "tokens", (json_int_t)p->shards[SHARDS_TRAIN].counts.tokens,
-                            "sequences", (json_int_t)p->sequences[SHARDS_TRAIN].n, "mask", p->masking.share,
-                            "whole_words", p->masking.whole_words);
+    json_t *own = json_pack("{s:s, s:I, s:f, s:b}", "tokens", p->shards[SHARDS_TRAIN].checksum, "sequences",
+                            (json_int_t)p->sequences[SHARDS_TRAIN].n, "mask", p->masking.share, "whole_words",
+                            p->masking.whole_words);
     json_object_set_new(state, "masked_lm", own);
 }
 
@@ -96,8 +98,10 @@ static bool same_state(const trainer *t, const json_t *state, error *err) {
         return keep_begun_with_another("data.mask", err);
     if (json_is_true(json_object_get(own, "whole_words")) != p->masking.whole_words)
         return keep_begun_with_another("data.whole_words", err);
-    return keep_same_number(own, "tokens", p->shards[SHARDS_TRAIN].counts.tokens, "training tokens", err) &&
-           keep_same_number(state, "max_length", t->s.max_length, "data.length", err);
+    const char *checksum;
+    if (!json_get_string(own, "tokens", &checksum, NULL, "state", err)) return false;
+    if (strcmp(checksum, p->shards[SHARDS_TRAIN].checksum)) return keep_begun_with_another("data.tokens", err);
+    return keep_same_number(state, "max_length", t->s.max_length, "data.length", err);
 }
 
 static const objective pretraining = {
@@ -114,6 +118,8 @@ static const objective pretraining = {
 };
 
 // ---- batches that divide
+
+enum { MOST_SEQUENCES = 1000000000, MOST_MICRO_TOKENS = 1 << 24 }; // as train.batch and train.micro_tokens may be
 
 static int64_t divisor_up_to(int64_t n, int64_t most) {
     while (n % most) most--;
@@ -135,9 +141,14 @@ static bool settle_batch(pretrain_settings *s, error *err) {
             (long long)((tokens / length + 1) * length));
     if (tokens) s->train.batch = tokens / length;
     int64_t batch = s->train.batch;
+    if (batch > MOST_SEQUENCES)
+        return error_set(err, ERROR_INPUT, "a step's batch of %lld sequences is more than %lld", (long long)batch,
+                         (long long)MOST_SEQUENCES);
     if (!parts || batch % parts == 0) return true;
     if (parts > batch)
-        return error_set(err, ERROR_INPUT, "train.accumulate %lld is more than the %lld sequences of a step",
+        return error_set(err, ERROR_INPUT,
+                         "train.accumulate %lld is more than the %lld sequences of a step, each of "
+                         "which could be a part",
                          (long long)parts, (long long)batch);
     return error_set(err, ERROR_INPUT,
                      "a step's batch of %lld sequences does not divide into train.accumulate %lld parts; %lld or %lld "
@@ -152,6 +163,12 @@ static bool settle_batch(pretrain_settings *s, error *err) {
 static bool load_split(pretrainer *p, shards_split split, error *err) {
     const pretrain_data_settings *data = &p->settings->data;
     char *path = memory_format("%s/%s", data->tokens, shards_split_names[split]);
+    if (split == SHARDS_HELDOUT && !file_is_folder(path)) {
+        memory_free(path);
+        return error_set(err, ERROR_INPUT,
+                         "%s has no held-out part, on which pretraining is judged; make one with --tokenize.heldout",
+                         data->tokens);
+    }
     bool ok = shards_open(&p->shards[split], path, p->t.s.tok, err) &&
               sequences_create(&p->sequences[split], &p->shards[split], p->t.s.tok, data->length, err);
     memory_free(path);
@@ -171,8 +188,18 @@ static bool load_data(pretrainer *p, error *err) {
     return true;
 }
 
+// Every rank sees the same shards, and each holds some of them against their checksums.
 static bool verify_data(const pretrainer *p, error *err) {
     comm *world = comm_world();
+    for (int s = 0; s < SHARDS_SPLITS; s++) {
+        char first[CHECKSUM_SIZE];
+        memcpy(first, p->shards[s].checksum, sizeof first);
+        comm_broadcast(world, first, sizeof first, 0);
+        if (strcmp(first, p->shards[s].checksum))
+            error_set(err, ERROR_INPUT, "rank %d sees other shards in %s than rank 0", comm_rank(world),
+                      p->shards[s].path);
+    }
+    if (!comm_agree(world, err)) return false;
     for (int s = 0; p->settings->data.verify && s < SHARDS_SPLITS && err->kind == ERROR_NONE; s++)
         shards_verify(&p->shards[s], comm_rank(world), comm_size(world), err);
     return comm_agree(world, err);
@@ -199,14 +226,17 @@ static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // How much passes through the layers together. A micro-batch that has tokens left when its sequences are used up is
 // sound, too; so there need not be as many as the shortest would make.
-static bool settle_micro_batch(const pretrainer *p, int64_t *tokens, int64_t *sequences_, error *err) {
+static bool settle_micro_batch(const pretrainer *p, int64_t *tokens, int64_t *count, error *err) {
     const train_settings *train = p->t.plan.train;
     const sequences *q = &p->sequences[SHARDS_TRAIN], *other = &p->sequences[SHARDS_HELDOUT];
     int64_t longest = q->longest > other->longest ? q->longest : other->longest;
     int64_t parts = p->settings->batch.accumulate, part = train->batch / (parts ? parts : 1);
     *tokens = parts ? part * longest : smaller(train->micro_tokens, part * longest);
-    *sequences_ = smaller(part, (int64_t)(1.25 * (double)*tokens * (double)q->n / (double)q->tokens) + 1);
-    if (parts) *sequences_ = part;
+    *count = parts ? part : smaller(part, (int64_t)(1.25 * (double)*tokens * (double)q->n / (double)q->tokens) + 1);
+    if (*tokens > MOST_MICRO_TOKENS)
+        return error_set(err, ERROR_INPUT,
+                         "a part of %lld sequences may have %lld tokens, more than %d; raise train.accumulate",
+                         (long long)part, (long long)*tokens, MOST_MICRO_TOKENS);
     if (*tokens >= longest) return true;
     return error_set(err, ERROR_INPUT, "train.micro_tokens is %lld, but a sequence has up to %lld tokens",
                      (long long)train->micro_tokens, (long long)longest);

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-static bool open_on_root(run *r, bool resume, const option_table *tables, size_t n, error *err) {
+static bool open_on_root(run *r, bool resume, error *err) {
     if (checkpoint_exists(r->path) && !resume)
         return error_set(err, ERROR_INPUT,
                          "%s holds a run already; go on with --run.resume=auto, or name another folder with --run.out",
@@ -12,13 +12,7 @@ static bool open_on_root(run *r, bool resume, const option_table *tables, size_t
     char *path = memory_format("%s/lock", r->path);
     r->lock = file_lock(path, err);
     memory_free(path);
-    if (r->lock < 0) return false;
-    path = memory_format("%s/config.ini", r->path);
-    char *text = option_write(tables, n);
-    bool ok = file_write_atomic(path, text, strlen(text), err);
-    memory_free(text);
-    memory_free(path);
-    return ok;
+    return r->lock >= 0;
 }
 
 static bool open_metrics(run *r, const char *mode, error *err) {
@@ -29,11 +23,20 @@ static bool open_metrics(run *r, const char *mode, error *err) {
     return r->metrics;
 }
 
-bool run_open(run *r, comm *world, const char *path, bool resume, const option_table *tables, size_t n, error *err) {
+bool run_open(run *r, comm *world, const char *path, bool resume, error *err) {
     *r = (run){.root = comm_rank(world) == 0, .lock = -1};
     snprintf(r->path, sizeof r->path, "%s", path);
-    if (r->root && open_on_root(r, resume, tables, n, err))
-        open_metrics(r, checkpoint_exists(r->path) ? "a" : "w", err);
+    if (r->root && open_on_root(r, resume, err)) open_metrics(r, checkpoint_exists(r->path) ? "a" : "w", err);
+    return comm_agree(world, err);
+}
+
+bool run_write_settings(const run *r, comm *world, const option_table *tables, size_t n, error *err) {
+    if (r->root) {
+        char *path = memory_format("%s/config.ini", r->path), *text = option_write(tables, n);
+        file_write_atomic(path, text, strlen(text), err);
+        memory_free(text);
+        memory_free(path);
+    }
     return comm_agree(world, err);
 }
 

@@ -41,12 +41,12 @@ bool session_same_vocabulary(const tokenizer *tok, const tokenizer_files *files)
     return same;
 }
 
-static bool read_config(session *s, const checkpoint *k, error *err) {
+static bool read_config(session *s, const checkpoint *k, const char *design, error *err) {
     size_t size;
     char *text = checkpoint_read_file(k, "config.json", &size, err);
     if (!text) return false;
     json_t *json = json_parse(text, size, "config.json", err);
-    bool ok = json && model_config_from_json(&s->config, json, "auto", "config.json", err);
+    bool ok = json && model_config_from_json(&s->config, json, design, "config.json", err);
     json_decref(json);
     memory_free(text);
     return ok;
@@ -72,9 +72,8 @@ static bool read_vocabulary(session *s, const checkpoint *k, error *err) {
     tokenizer_files files;
     if (!session_read_vocabulary(&files, k, err)) return false;
     s->tok = tokenizer_load_files(&files, json_is_true(json_object_get(k->state, "lower_case")), err);
-    bool ok = s->tok && check_vocabulary(s, files.file[0].name, "config.json", err);
     tokenizer_files_free(&files);
-    return ok;
+    return s->tok;
 }
 
 // The vocabulary of these settings or, without one, that of the model that is started from. Another one would read its
@@ -100,7 +99,8 @@ static bool read_model(session *s, const model_settings *model, const char *voca
     const char *config = model->config;
     if (!init && (!need(vocab, "data.vocab", vocabulary_is, err) || !need(config, "model.config", config_is, err)))
         return false;
-    return (*config ? model_config_read(&s->config, config, model->design, err) : read_config(s, init, err)) &&
+    return (*config ? model_config_read(&s->config, config, model->design, err)
+                    : read_config(s, init, model->design, err)) &&
            load_vocabulary(s, vocab, lower_case, init, err) &&
            check_vocabulary(s, *vocab ? vocab : "its vocabulary", *config ? config : "its config.json", err);
 }
@@ -129,8 +129,9 @@ bool session_read_checkpoint(session *s, const checkpoint *k, error *err) {
     bool ok = task || error_set(err, ERROR_INPUT,
                                 "a pretrained model, which knows no task; fine-tune it first, with --model.init");
     ok = ok && task_from_json(&s->task, task, err) &&
-         json_get_int(k->state, "max_length", &s->max_length, NULL, "state", err) && read_config(s, k, err) &&
-         read_vocabulary(s, k, err) && check_length(s, "data.max_length", err) && check_types(s, err);
+         json_get_int(k->state, "max_length", &s->max_length, NULL, "state", err) && read_config(s, k, "auto", err) &&
+         read_vocabulary(s, k, err) && check_vocabulary(s, "its vocabulary", "its config.json", err) &&
+         check_length(s, "data.max_length", err) && check_types(s, err);
     return ok || error_prefix(err, "%s", k->path);
 }
 
@@ -184,9 +185,11 @@ static bool fits(const session *s, error *err) {
     comm_free(node);
     if (have > 0 && need > have)
         error_set(err, ERROR_INPUT,
-                  "%d rank%s of a node need %.1f GiB, but it has %.1f GiB free; lower --train.micro_tokens, set "
-                  "--train.recompute=layer, or take more nodes",
-                  ranks, ranks == 1 ? "" : "s", need / gib, have / gib);
+                  "%d rank%s of a node need %.1f GiB, but it has %.1f GiB free; pass less through the layers together "
+                  "(--train.micro_tokens%s)%s, or take more nodes",
+                  ranks, ranks == 1 ? "" : "s", need / gib, have / gib,
+                  s->model.head == HEAD_MASKED_LM ? ", or more --train.accumulate" : "",
+                  s->model.training && !s->model.recompute ? ", set --train.recompute=layer" : "");
     return comm_agree(s->topo.world, err);
 }
 

@@ -13,7 +13,7 @@ static const option train_options[] = {
     TRAIN("eval_every", OPTION_INT, eval_every, "0", 0, 1e12, NULL, "steps between evaluations; 0: every epoch"),
     TRAIN("recompute", OPTION_CHOICE, recompute, "off", 0, 0, "off layer",
           "layer: compute layers again in the backward pass instead of keeping what they hold"),
-    TRAIN("seed", OPTION_UINT64, seed, "1", 0, 0, NULL, "of weights, order and dropout"),
+    TRAIN("seed", OPTION_UINT64, seed, "1", 0, 0, NULL, "of weights, order, masks and dropout"),
     {0},
 };
 
@@ -22,7 +22,7 @@ static const option train_options[] = {
 static const option pretrain_data_options[] = {
     DATA("tokens", OPTION_STRING, tokens, "", 0, 0, NULL, "a folder of token shards, as paf tokenize makes them"),
     DATA("vocab", OPTION_STRING, vocab, "", 0, 0, NULL,
-         "the vocabulary of the shards: a vocab.txt, or a folder with vocab.json and merges.txt"),
+         "the shards' vocabulary: a vocab.txt, or a folder with vocab.json and merges.txt; model.init brings one"),
     DATA("lower_case", OPTION_BOOL, lower_case, "on", 0, 0, NULL, "with a vocab.txt: as the shards were made"),
     DATA("length", OPTION_INT, length, "128", 8, 1 << 20, NULL, "tokens of a sequence, special ones included"),
     DATA("heldout", OPTION_INT, heldout, "1024", 0, 1e12, NULL,
@@ -37,7 +37,7 @@ static const option pretrain_data_options[] = {
     { "train." key, type, offsetof(pretrain_batch_settings, field), __VA_ARGS__ }
 static const option pretrain_batch_options[] = {
     BATCH("batch_tokens", OPTION_INT, tokens, "0", 0, 1e12, NULL,
-          "a step's batch in tokens instead: a multiple of data.length; 0: train.batch says it in sequences"),
+          "a step's batch in tokens instead, full sequences of data.length; 0: train.batch says it in sequences"),
     BATCH("accumulate", OPTION_INT, accumulate, "0", 0, 1e9, NULL,
           "cut a step's batch into so many parts that pass one after the other; 0: as train.micro_tokens says"),
     {0},

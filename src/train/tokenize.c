@@ -25,6 +25,16 @@ const option tokenize_options[] = {
 
 // ---- files ---------------------------------------------------------------------------------------------------------
 
+// What was made of a text is no text.
+static bool check_output(const file_set *t, const char *output, error *err) {
+    size_t length = strlen(output);
+    for (size_t i = 0; i < t->n; i++)
+        if (!strncmp(t->paths[i], output, length) && t->paths[i][length] == '/')
+            return error_set(err, ERROR_INPUT, "%s is in the output folder; name another one, outside the text",
+                             t->paths[i]);
+    return true;
+}
+
 // Every rank has looked for itself. Had one found other files, text would be missing or be there twice.
 static bool check_same_files(const file_set *t, comm *c, error *err) {
     size_t size = 0, at = 0;
@@ -132,7 +142,7 @@ bool train_tokenize(comm *c, const tokenize_settings *settings, char *const *pat
     tokenizer *tok = NULL;
     error_clear(err);
     bool good = read_job(&job, output, settings, n > 0, err) &&
-                file_set_create(&files, settings->input, paths, n, err) &&
+                file_set_create(&files, settings->input, paths, n, err) && check_output(&files, output, err) &&
                 (tok = tokenizer_load(settings->vocab, settings->lower_case, err));
     good = comm_agree(c, err) && good && check_same_files(&files, c, err);
     job.rank = comm_rank(c);

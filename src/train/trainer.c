@@ -31,10 +31,13 @@ static bool evaluate(trainer *t, error *err) {
     const char *split = t->what->split;
     double loss;
     json_t *metrics = t->what->evaluate(t, &loss);
+    if (!isfinite(loss)) {
+        json_decref(metrics);
+        return diverged(t, "evaluation's loss", loss, err);
+    }
     json_decref(t->last);
     t->last = metrics;
     t->evaluated_at = t->done;
-    if (!isfinite(loss)) return diverged(t, split, loss, err);
     if (!t->best || t->what->score(metrics) > t->what->score(t->best)) {
         json_decref(t->best);
         t->best = json_incref(metrics);
@@ -134,10 +137,18 @@ static bool write_results(trainer *t, error *err) {
     return true;
 }
 
+static bool results_are_of(const char *path, int64_t steps) {
+    error err = {0};
+    json_t *results = json_read(path, &err);
+    bool same = json_integer_value(json_object_get(results, "steps")) == steps;
+    json_decref(results);
+    return same;
+}
+
 // A job that is started once more after its end.
 static bool is_complete(const trainer *t) {
     char *path = memory_format("%s/results.json", t->run.path);
-    double there = t->run.root && t->done >= t->steps && file_exists(path);
+    double there = t->run.root && t->done >= t->steps && file_exists(path) && results_are_of(path, t->steps);
     memory_free(path);
     comm_sum_doubles(t->s.topo.world, &there, 1);
     return there > 0;
@@ -150,21 +161,26 @@ static bool open_run(trainer *t, const char *default_name, bool *resuming, error
     double exists = comm_rank(t->s.topo.world) == 0 && checkpoint_exists(path);
     comm_sum_doubles(t->s.topo.world, &exists, 1);
     *resuming = again && exists > 0;
-    bool ok = run_open(&t->run, t->s.topo.world, path, again, t->plan.tables, t->plan.n_tables, err);
+    bool ok = run_open(&t->run, t->s.topo.world, path, again, err);
     memory_free(path);
     return ok;
 }
 
 bool trainer_open_init(trainer *t, const checkpoint **init, error *err) {
-    const char *path = t->plan.model->init;
+    const char *path = t->plan.model->init, *out = t->plan.run->out;
+    comm *world = comm_world();
     *init = *path ? &t->init : NULL;
-    return !*path || checkpoint_open(&t->init, comm_world(), path, "best", err);
+    if (!*path) return true;
+    double resuming = comm_rank(world) == 0 && *out && !strcmp(t->plan.run->resume, "auto") && checkpoint_exists(out);
+    comm_sum_doubles(world, &resuming, 1);
+    return resuming > 0 ? checkpoint_open(&t->init, world, out, "latest", err)
+                        : checkpoint_open(&t->init, world, path, "best", err);
 }
 
 static bool begin(trainer *t, bool resuming, error *err) {
     parameter_initialise(&t->s.model.table, t->plan.train->seed, t->s.config.initializer_range);
-    if (resuming) return keep_resume(t, err);
-    return !*t->plan.model->init || keep_start_from(t, err);
+    bool ok = resuming ? keep_resume(t, err) : !*t->plan.model->init || keep_start_from(t, err);
+    return ok && run_write_settings(&t->run, t->s.topo.world, t->plan.tables, t->plan.n_tables, err);
 }
 
 bool trainer_run(trainer *t, const char *default_name, error *err) {

@@ -117,11 +117,12 @@ refused 2 "the vocabulary is not the shards'" --data.vocab="$folder/vocab.txt"
 refused 2 "the vocabulary is not the shards'" --data.lower_case=off
 refused 2 'does not divide into train.accumulate 3 parts; 2 or 4 parts would do, or a batch of 6 or 9' \
     --train.accumulate=3
-refused 2 'train.accumulate 9 is more than the 8 sequences' --train.accumulate=9
+refused 2 'train.accumulate 9 is more than the 8 sequences of a step' --train.accumulate=9
 refused 2 'train.batch_tokens 100 is not a multiple of data.length 24; 96 or 120 would be' --train.batch_tokens=100
 refused 2 'train.micro_tokens is 16, but a sequence has up to' --train.micro_tokens=16
 refused 2 'data.length is 200, but the model has 32 positions' --data.length=200
 refused 2 'GiB, but it has .* GiB free' --train.micro_tokens=16000000 --train.batch=1000000
+refused 2 'holds a run of another kind' --run.out="$folder/tuned" --run.resume=auto
 refused 2 'holds a run already' --run.out="$folder/whole"
 refused 2 'begun with another data.mask' --run.out="$folder/whole" --run.resume=auto --data.mask=0.2
 refused 2 'begun with train.batch 8, now it is 16' --run.out="$folder/whole" --run.resume=auto --train.batch=16
@@ -133,7 +134,8 @@ printf 'x' | dd of="$folder/spoilt/train/shard-00000.h5" bs=1 seek=3000 conv=not
 refused 2 'train/shard-00000.h5 does not match its checksum' --data.tokens="$folder/spoilt"
 mkdir "$folder/no-heldout"
 cp -r "$toy/tokens/train" "$folder/no-heldout"
-refused 2 'no-heldout/heldout' --data.tokens="$folder/no-heldout"
+refused 2 'no-heldout has no held-out part' --data.tokens="$folder/no-heldout"
+[ "$(grep -c '^mask = 0.15' "$folder/whole/config.ini")" = 1 ] || die "a refused run has changed config.ini"
 code=0
 "$paf" evaluate "$folder/whole" --data.dir="$toy" >"$folder/log" 2>&1 || code=$?
 [ $code = 2 ] && grep -q 'a pretrained model, which knows no task' "$folder/log" || die "$code: $(cat "$folder/log")"

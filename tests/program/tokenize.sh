@@ -101,7 +101,9 @@ refused 2 'cannot open .*/none.txt: No such file' 1 "$folder/bad" --tokenize.voc
 refused 2 'tokenize.documents = page: expected one of: auto file blank doc' 1 "$folder/bad" --tokenize.documents=page \
     "$folder/text"
 refused 2 'tokenize.heldout = 1: expected' 1 "$folder/bad" --tokenize.heldout=1 "$folder/text"
-refused 2 'text/.hidden is not of token shards and would be lost' 2 "$folder/text" "$folder/text"
+mkdir "$folder/other" && touch "$folder/other/.hidden"
+refused 2 'other/.hidden is not of token shards and would be lost' 2 "$folder/other" "$folder/text"
+refused 2 'plain/train/shard-00000.h5 is in the output folder' 2 "$folder/plain" "$folder"
 refused 2 'cannot .*vocab.txt.*: Not a directory' 1 "$folder/vocab.txt/bad" "$folder/text"
 [ -z "$(find "$folder" -maxdepth 1 -name 'bad*')" ] || die "left behind: $(find "$folder" -name 'bad*')"
 [ $failures = 0 ] || exit 1
