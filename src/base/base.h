@@ -215,8 +215,8 @@ span time_span(span next);
 // Seconds spent in each span since the last call, and begins anew.
 void time_span_collect(double seconds[SPAN_COUNT]);
 
-// What a rank did when: its spans but for SPAN_OTHER, in the order of time. One that goes on within a microsecond of
-// its end is the same span still. A full record keeps what it has, and counts what it loses.
+// What a rank did when: its spans but for SPAN_OTHER, in the order of time. One that goes on within 5 us of its end
+// is the same span still. A full record keeps what it has, and counts what it loses.
 typedef struct {
     double begin, end; // as time_now() has them
     span what;

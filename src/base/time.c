@@ -7,7 +7,7 @@
 const char *const span_names[SPAN_COUNT] = {"other", "attention", "ffn",  "exchange",
                                             "idle",  "embedding", "head", "optimizer"};
 
-#define SAME_SPAN 1e-6 // seconds between two spans of a kind that are recorded as one
+#define SAME_SPAN 5e-6 // seconds between two spans of a kind that are recorded as one
 
 static span current = SPAN_OTHER;
 static double begun; // when the current span began; 0 before the first
