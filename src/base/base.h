@@ -227,7 +227,7 @@ typedef struct {
     size_t capacity, n, lost;
 } span_record;
 
-// From now on spans are recorded there, NULL: nowhere, as at first. The record is the caller's.
+// From now on spans are recorded there, behind what it has; NULL: nowhere, as at first. The record is the caller's.
 void time_span_record(span_record *record);
 
 // ---- text files (text.c) ------------------------------------------------------------------------------------------

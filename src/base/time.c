@@ -13,6 +13,7 @@ static span current = SPAN_OTHER;
 static double begun; // when the current span began; 0 before the first
 static double totals[SPAN_COUNT];
 static span_record *recording; // NULL: no
+static double recording_since;
 
 double time_now(void) {
     struct timespec t;
@@ -33,7 +34,7 @@ void time_format(char *out, double seconds) {
 static void keep(span_record *r, span what, double begin, double end) {
     if (what == SPAN_OTHER) return;
     span_event *last = r->n ? &r->events[r->n - 1] : NULL;
-    if (last && last->what == what && begin - last->end < SAME_SPAN)
+    if (last && last->what == what && last->begin >= recording_since && begin - last->end < SAME_SPAN)
         last->end = end;
     else if (r->n < r->capacity)
         r->events[r->n++] = (span_event){begin, end, what};
@@ -60,4 +61,5 @@ void time_span_collect(double seconds[SPAN_COUNT]) {
 void time_span_record(span_record *record) {
     time_span(current);
     recording = record;
+    recording_since = begun;
 }

@@ -85,6 +85,23 @@ static void test_one_span(void **state) {
     time_span(SPAN_OTHER);
 }
 
+// What is switched off and on again at once is two spans, none of which begins before the recording.
+static void test_two_recordings(void **state) {
+    (void)state;
+    span_record r = start(CAPACITY);
+    double begins[2];
+    for (int i = 0; i < 2; i++) {
+        time_span(SPAN_FFN);
+        begins[i] = time_now();
+        time_span_record(&r);
+        pass_time();
+        time_span_record(NULL);
+    }
+    assert_kinds(&r, 2, (const span[]){SPAN_FFN, SPAN_FFN});
+    for (int i = 0; i < 2; i++) assert_true(events[i].begin >= begins[i]);
+    time_span(SPAN_OTHER);
+}
+
 static void test_full(void **state) {
     (void)state;
     span_record r = start(3);
@@ -107,6 +124,7 @@ int main(void) {
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_switch),
         cmocka_unit_test(test_one_span),
+        cmocka_unit_test(test_two_recordings),
         cmocka_unit_test(test_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
