@@ -150,7 +150,7 @@ static void align(trace *t, comm *world, int64_t n_steps) {
 }
 
 // The steps up to t->done. Collective over the world.
-static void write(trainer *t) {
+static void write_steps(trainer *t) {
     trace *trace = &t->trace;
     comm *world = t->s.topo.world;
     trace_file f = {.t = t, .n_steps = t->done - trace->first + 1, .zero = INFINITY};
@@ -187,5 +187,5 @@ void trace_step_ended(trainer *t, const step_report *r) {
     traced_step *step = &trace->steps[t->done - trace->first];
     step->end = time_now();
     step->tokens = r->tokens;
-    if (t->done == trace->last || r->stop) write(t);
+    if (t->done == trace->last || r->stop) write_steps(t);
 }

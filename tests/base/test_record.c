@@ -121,11 +121,8 @@ static void test_full(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order),
-        cmocka_unit_test(test_switch),
-        cmocka_unit_test(test_one_span),
-        cmocka_unit_test(test_two_recordings),
-        cmocka_unit_test(test_full),
+        cmocka_unit_test(test_order),          cmocka_unit_test(test_switch), cmocka_unit_test(test_one_span),
+        cmocka_unit_test(test_two_recordings), cmocka_unit_test(test_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

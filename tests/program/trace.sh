@@ -29,7 +29,11 @@ lanes() {
             if (!match($0, "\"" name "\": \"[^\"]*\"")) wrong("no " name)
             return substr($0, RSTART + length(name) + 5, RLENGTH - length(name) - 6)
         }
-        /"thread_name"/ { lane = number("tid"); sub(/.*"args"/, ""); name[lane] = text("name"); lanes++; n = 0; last = 0 }
+        /"thread_name"/ {
+            lane = number("tid"); lanes++; n = last = 0
+            sub(/.*"args"/, "")
+            name[lane] = text("name")
+        }
         !/"ph": "X"/ { next }
         { begin = number("ts"); end = begin + number("dur") }
         number("tid") != lane || number("pid") != 0 { wrong("in the lane of another rank") }
@@ -71,8 +75,9 @@ traced() {
 draws() {
     what=$1
     shift
-    launch/plot-trace -o "$folder/picture.svg" "$@" >"$folder/output" 2>&1 && [ ! -s "$folder/output" ] ||
-        fail "$what: $(<"$folder/output")"
+    rm -f "$folder/picture.svg"
+    launch/plot-trace -o "$folder/picture.svg" "$@" >"$folder/output" 2>&1 || fail "$what: exit code $?"
+    [ ! -s "$folder/output" ] || fail "$what: $(<"$folder/output")"
     grep -Eqi '[^a-z](nan|inf)[^a-z]' "$folder/picture.svg" && fail "$what: a number that is none"
     [ "$(tail -n 1 "$folder/picture.svg")" = "</svg>" ] || fail "$what: no end"
 }
@@ -84,7 +89,8 @@ says() {
 }
 
 echo "attention and FFN on a rank each"
-finetune 2 "$folder/off" --model.design=paf --parallel.team=1+1 --parallel.balance=off --run.trace="$folder/new/off.json"
+finetune 2 "$folder/off" --model.design=paf --parallel.team=1+1 --parallel.balance=off \
+    --run.trace="$folder/new/off.json"
 common="embedding exchange"
 traced "$folder/new/off.json" "rank 0: attention: 3 4: attention $common head idle optimizer" \
     "rank 1: FFN: 3 4: $common ffn head idle optimizer"
@@ -94,7 +100,7 @@ says 'rank 0' 2
 says 'rank 1' 2
 says 'layer [123], forward'
 says 'layer [123], backward'
-says '.*balance off; .*, step 3: .*'
+says '.*>team 1.1, balance off<.*>step 3, .*'
 for colour in 0072B2 D55E00; do
     [ "$(grep -c "<path fill=\"#$colour\"" "$folder/picture.svg")" = 3 ] || fail "not all of the spans of $colour"
 done
@@ -112,9 +118,9 @@ awk 'function event(rank, name, begin, length_) {
         event(rank, "exchange", at + whole - 1, 1); at += whole
     }
     BEGIN {
-        print "{\"displayTimeUnit\": \"ms\","
-        print "\"otherData\": {\"design\": \"paf\", \"team\": \"1+1\", \"balance\": \"off\", \"layers\": 4, \"hidden\": 8},"
-        printf "\"traceEvents\": [\n{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": 0, \"tid\": 0, \"args\": {\"name\": \"-\"}}"
+        printf "{\"displayTimeUnit\": \"ms\",\n\"otherData\": {\"design\": \"paf\", \"team\": \"1+1\", "
+        print "\"balance\": \"off\", \"layers\": 4, \"hidden\": 8},\n\"traceEvents\": ["
+        printf "{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": 0, \"tid\": 0, \"args\": {\"name\": \"-\"}}"
         for (r = 0; r < 2; r++) {
             printf ",\n{\"name\": \"thread_name\", \"ph\": \"M\", \"pid\": 0, \"tid\": %d, ", r
             printf "\"args\": {\"name\": \"rank %d: %s\"}}", r, r ? "FFN" : "attention"
@@ -130,7 +136,7 @@ awk 'function event(rank, name, begin, length_) {
     }' >"$folder/made-up.json"
 strict "$folder/made-up.json"
 draws "made up" "$folder/made-up.json"
-says '4 layers, hidden size 8; team 1.1, balance off; 77 tokens, step 5: 520 ms'
+says '.*>team 1.1, balance off<.*>step 5, 77 tokens: 520 ms; 4 layers, hidden size 8<.*'
 says 'layer 4, forward' # its time is the median, the upper of two
 says 'layer 4, backward'
 says attention 3 # under its rank, and forward and backward
@@ -141,6 +147,16 @@ says 'FFN 42 %'
 says 'optimizer 3 %'
 says '0 ms' 3
 says 100 1 # of the whole step; a layer's 80 have marks in between
+sed 's/"balance": "off"/"balance": "on"/; s/\("ts": [0-9]*\)[0-9]\./\1./; s/\("dur": [0-9]*\)[0-9]\./\1./' \
+    "$folder/made-up.json" >"$folder/quick.json" # ten times as fast
+draws "two traces" --title=Two "$folder/made-up.json" "$folder/quick.json"
+says Two
+says '.*>team 1.1, balance off<.*520 ms.*'
+says '.*>team 1.1, balance on<.*52 ms.*'
+says 'layer 4, forward' 2
+for width in 752.00 75.20; do # on one scale: two lanes each
+    [ "$(grep -c "<rect [^>]*width=\"$width\"" "$folder/picture.svg")" = 2 ] || fail "no lanes of width $width"
+done
 
 echo "both on each; other steps"
 finetune 3 "$folder/on" --model.design=paf --parallel.team=2+1 --train.micro_tokens=64 --run.trace="$folder/on.json" \
@@ -150,7 +166,7 @@ traced "$folder/on.json" "rank 0: attention and FFN: 1 2 3: $both" "rank 1: atte
     "rank 2: FFN: 1 2 3: ${both#attention }"
 draws "2+1, on" --step 2 --title 'A & <B>' "$folder/on.json"
 says 'A &amp; &lt;B&gt;'
-says '.*, step 2: .*'
+says '.*>step 2, .*'
 says 'rank 2' 2
 
 echo "a rank alone, that resumes, up to its last step"
@@ -197,7 +213,6 @@ cp "$folder/on.json" "$folder/a.json"
 cd "$folder"
 plot=$here/launch/plot-trace
 refused 'launch/plot-trace: which trace? --help says more' "$plot"
-refused 'launch/plot-trace: one trace, please; --help says more' "$plot" a.json a.json
 refused 'launch/plot-trace: there is no option --steps; --help lists them' "$plot" --steps a.json
 refused 'launch/plot-trace: --step two: expected a number' "$plot" --step two a.json
 refused 'launch/plot-trace: there is no b.json' "$plot" b.json
