@@ -215,6 +215,21 @@ span time_span(span next);
 // Seconds spent in each span since the last call, and begins anew.
 void time_span_collect(double seconds[SPAN_COUNT]);
 
+// What a rank did when: its spans but for SPAN_OTHER, in the order of time. One that goes on within 5 us of its end
+// is the same span still. A full record keeps what it has, and counts what it loses.
+typedef struct {
+    double begin, end; // as time_now() has them
+    span what;
+} span_event;
+
+typedef struct {
+    span_event *events; // [capacity]
+    size_t capacity, n, lost;
+} span_record;
+
+// From now on spans are recorded there, behind what it has; NULL: nowhere, as at first. The record is the caller's.
+void time_span_record(span_record *record);
+
 // ---- text files (text.c) ------------------------------------------------------------------------------------------
 
 // Reads a whole file; a NUL byte is put behind its end. *size may be NULL. Caller frees. NULL and err on failure.

@@ -7,9 +7,13 @@
 const char *const span_names[SPAN_COUNT] = {"other", "attention", "ffn",  "exchange",
                                             "idle",  "embedding", "head", "optimizer"};
 
+#define SAME_SPAN 5e-6 // seconds between two spans of a kind that are recorded as one
+
 static span current = SPAN_OTHER;
 static double begun; // when the current span began; 0 before the first
 static double totals[SPAN_COUNT];
+static span_record *recording; // NULL: no
+static double recording_since;
 
 double time_now(void) {
     struct timespec t;
@@ -27,10 +31,22 @@ void time_format(char *out, double seconds) {
         snprintf(out, TIME_TEXT_SIZE, "%lds", s);
 }
 
+static void keep(span_record *r, span what, double begin, double end) {
+    if (what == SPAN_OTHER) return;
+    span_event *last = r->n ? &r->events[r->n - 1] : NULL;
+    if (last && last->what == what && last->begin >= recording_since && begin - last->end < SAME_SPAN)
+        last->end = end;
+    else if (r->n < r->capacity)
+        r->events[r->n++] = (span_event){begin, end, what};
+    else
+        r->lost++;
+}
+
 span time_span(span next) {
     double now = time_now();
     span last = current;
     if (begun > 0) totals[last] += now - begun;
+    if (recording) keep(recording, last, begun, now);
     begun = now;
     current = next;
     return last;
@@ -40,4 +56,10 @@ void time_span_collect(double seconds[SPAN_COUNT]) {
     time_span(current);
     memcpy(seconds, totals, sizeof totals);
     memset(totals, 0, sizeof totals);
+}
+
+void time_span_record(span_record *record) {
+    time_span(current);
+    recording = record;
+    recording_since = begun;
 }

@@ -18,6 +18,8 @@ struct comm {
 enum { // message tags; an exchange adds the number of its item
     TAG_SUM = 1,
     TAG_GATHER = 2,
+    TAG_HAND_OVER = 3,
+    TAG_CLOCK = 4,
     TAG_EXCHANGE_REDUCE = 10,
     TAG_EXCHANGE_GATHER = 20,
 };

@@ -35,11 +35,20 @@ void comm_gather(comm *c, const void *mine, void *all, size_t size);
 char *comm_broadcast_text(comm *c, const char *text, int root);
 // Every rank's text, in rank order, on every rank: an array of comm_size strings; free each and the array.
 char **comm_gather_texts(comm *c, const char *text);
+// Every rank's size bytes, each its own number, to rank 0 alone: there take sees them rank by rank, in order, and may
+// look at data only while it is called.
+void comm_hand_over(comm *c, const void *mine, size_t size,
+                    void (*take)(void *context, int rank, const void *data, size_t size), void *context);
 // values [n] of every rank summed in rank order; all ranks get the same bits.
 void comm_sum_doubles(comm *c, double *values, int n);
 void comm_max_doubles(comm *c, double *values, int n);
 // The same for a long vector, by slices: values [n] are summed in rank order and all ranks get the same bits.
 void comm_sum_floats(comm *c, float *values, int64_t n);
+
+// Seconds to add to this rank's clock to have rank 0's: by Cristian's method, the quickest of a number of round trips.
+// An offset that these cannot tell from none is 0; so it is on one node, whose monotonic clock all ranks share. *error
+// is the most by which it may be off. Collective over c.
+double comm_clock_offset(comm *c, double (*clock)(void), double *error);
 
 // Tests every outstanding MPI request, so that messages move while a rank computes.
 void parallel_progress(void);

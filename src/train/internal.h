@@ -83,6 +83,18 @@ bool progress_due(const progress *p, int64_t done); // the root's opinion
 // Collective over the world: where the ranks' time went since the last line.
 void progress_print(progress *p, comm *world, int64_t done, double loss, double lr, double norm);
 
+// ---- trace.c: the spans of a few steps ------------------------------------------------------------------------------
+
+typedef struct {
+    double begin, end, tokens;
+} traced_step;
+
+typedef struct {
+    int64_t first, last; // steps, from 1; both 0: none
+    traced_step *steps;  // [last - first + 1]
+    span_record record;  // of all of them
+} trace;
+
 // ---- trainer.c, step.c, keep.c: a run that trains -------------------------------------------------------------------
 
 // What the user asked for, in the parts that every kind of run has; all borrowed.
@@ -134,6 +146,7 @@ struct trainer {
     micro_batch packed; // the current one
     run run;
     progress progress;
+    trace trace;
     checkpoint init; // what trainer_open_init found
     int64_t steps, eval_every;
     int64_t done;         // steps
@@ -161,6 +174,15 @@ typedef struct {
 // step.c: forward, backward and update over the micro-batches of step t->done, which it counts. stop is this rank's
 // wish to end; what ranks must agree on rides with the loss. Collective over the world.
 step_report train_step(trainer *t, bool stop);
+
+// trace.c. Room for what run.trace asks for, and a first, empty file, so that one that cannot be written is told now.
+// Collective over the world; the same error on every rank.
+bool trace_open(trainer *t, error *err);
+void trace_close(trace *t);
+void trace_step_begins(trainer *t);
+// After the last step that is traced, which may be one that stops the run, it writes the file; when that fails it is
+// told and training goes on. Collective over the world.
+void trace_step_ended(trainer *t, const step_report *r);
 
 // keep.c: checkpoints of the run, out and in. A save that fails is told and training goes on.
 bool keep_save(trainer *t);

@@ -73,7 +73,7 @@ static json_t *evaluate(trainer *t, double *loss) {
     }
     if (count == 0) count = 1;
     *loss = sum / count;
-    return json_pack("{s:f, s:f}", "perplexity", exp(*loss), "masked_accuracy", right / count);
+    return json_pack("{s:f, s:f}", "perplexity", exp(fmin(*loss, 709)), "masked_accuracy", right / count);
 }
 
 static double score(const json_t *metrics) { return -json_number_value(json_object_get(metrics, "perplexity")); }

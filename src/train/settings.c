@@ -54,6 +54,10 @@ static const option run_options[] = {
         "steps between checkpoints, besides those at evaluations"),
     RUN("keep", OPTION_INT, keep, "1", 1, 1000000, NULL, "newest checkpoints that are kept, besides the best"),
     RUN("log_every", OPTION_DOUBLE, log_every, "10", 0, 86400, NULL, "seconds between lines in a log file"),
+    RUN("trace", OPTION_STRING, trace, "", 0, 0, NULL,
+        "write there, as Chrome trace JSON, what each rank did in a few steps; launch/plot-trace draws it"),
+    RUN("trace_from", OPTION_INT, trace_from, "3", 1, 1e12, NULL, "the first step that is traced"),
+    RUN("trace_steps", OPTION_INT, trace_steps, "2", 1, 1000, NULL, "how many steps are traced"),
     {0},
 };
 

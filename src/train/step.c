@@ -13,7 +13,9 @@ step_report train_step(trainer *t, bool stop) {
     const optim_settings *optim = t->plan.optim;
     model_pass pass = {.train = true, .seed = t->plan.train->seed, .step = (uint64_t)t->done};
     step_report report = {.lr = optim_learning_rate(optim, t->done, t->steps)};
+    span before = time_span(SPAN_OPTIMIZER);
     parameter_zero_gradients(&m->table);
+    time_span(before);
     step_work work = t->what->work(t, pass);
     report.tokens = work.tokens;
     report.work =
@@ -27,9 +29,11 @@ step_report train_step(trainer *t, bool stop) {
 
     model_reduce_gradients(m, t->s.topo.team_comm);
     comm *team = t->s.topo.team_comm;
+    before = time_span(SPAN_OPTIMIZER);
     report.norm = optim_gradient_norm(&m->table, team) / work.count;
     double factor = optim_clip_factor(report.norm, optim->clip) / work.count;
     optim_update(&m->table, optim, report.lr, t->done + 1, factor, team);
+    time_span(before);
     t->done++;
     return report;
 }

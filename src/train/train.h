@@ -30,6 +30,8 @@ typedef struct {
     int64_t checkpoint_every;        // run.checkpoint_every, steps; 0: at evaluations
     int64_t keep;                    // run.keep, newest checkpoints, besides the best
     double log_every;                // run.log_every, seconds
+    char trace[OPTION_STRING_SIZE];  // run.trace: a file; "" is none
+    int64_t trace_from, trace_steps; // run.trace_from, the first step, and how many
 } run_settings;
 
 typedef struct {

@@ -67,10 +67,12 @@ static bool loop(trainer *t, error *err) {
     bool stopped = false, saved = true;
     while (t->done < t->steps && !stopped) {
         double before = time_now();
+        trace_step_begins(t);
         step_report r = train_step(t, stop_requested);
+        double seconds = time_now() - before;
+        trace_step_ended(t, &r);
         if (!isfinite(r.loss)) return diverged(t, "loss", r.loss, err);
         if (!isfinite(r.norm)) return diverged(t, "gradient's norm", r.norm, err);
-        double seconds = time_now() - before;
         t->train_seconds += seconds;
         log_step(t, &r, seconds);
         stopped = r.stop;
@@ -191,6 +193,7 @@ bool trainer_run(trainer *t, const char *default_name, error *err) {
         log_info("%s is complete: step %lld of %lld", t->run.path, (long long)t->done, (long long)t->steps);
         return true;
     }
+    if (!trace_open(t, err)) return false;
     progress_start(&t->progress, t->s.topo.world, t->plan.run->log_every, t->done, t->steps);
     bool ok = loop(t, err) && write_results(t, err);
     if (ok) log_memory(t);
@@ -199,6 +202,7 @@ bool trainer_run(trainer *t, const char *default_name, error *err) {
 
 void trainer_destroy(trainer *t) {
     run_close(&t->run);
+    trace_close(&t->trace);
     micro_batch_destroy(&t->packed);
     batch_destroy(&t->samples);
     checkpoint_close(&t->init);

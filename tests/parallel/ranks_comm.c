@@ -89,6 +89,41 @@ static void test_gather_texts(void **state) {
     memory_free(mine);
 }
 
+static int taken;
+
+static void take(void *context, int from, const void *data, size_t bytes) {
+    REQUIRE(context == &taken && from == taken);
+    taken++;
+    char *expected = text_of(from);
+    REQUIRE(bytes == strlen(expected) && !memcmp(data, expected, bytes));
+    memory_free(expected);
+}
+
+static void test_hand_over(void **state) {
+    (void)state;
+    char *mine = text_of(rank);
+    taken = 0;
+    comm_hand_over(world, mine, strlen(mine), take, &taken);
+    REQUIRE(taken == (rank == 0 ? size : 0));
+    memory_free(mine);
+}
+
+// ---- clocks --------------------------------------------------------------------------------------------------------
+
+static double skewed_clock(void) { return time_now() + 1000.0 * rank; }
+
+// The node's clock is one; one that is put wrong is found to be wrong by as much, give or take what the answer itself
+// says of its error.
+static void test_clock_offset(void **state) {
+    (void)state;
+    double error, offset = comm_clock_offset(world, time_now, &error);
+    REQUIRE(offset == 0);
+    REQUIRE(rank == 0 ? error == 0 : error > 0 && error < 500);
+    offset = comm_clock_offset(world, skewed_clock, &error);
+    REQUIRE(fabs(offset + 1000.0 * rank) <= error + 1e-9);
+    REQUIRE(rank == 0 ? error == 0 : error > 0 && error < 500);
+}
+
 // ---- sums ----------------------------------------------------------------------------------------------------------
 
 static double serial_sum(int64_t i) {
@@ -222,6 +257,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_sum_doubles),    cmocka_unit_test(test_max_doubles),
         cmocka_unit_test(test_sum_floats),     cmocka_unit_test(test_that_order_shows),
         cmocka_unit_test(test_split),          cmocka_unit_test(test_barriers),
+        cmocka_unit_test(test_hand_over),      cmocka_unit_test(test_clock_offset),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     comm_finish();

@@ -194,7 +194,7 @@ static void a_set_of_files(void **state) {
     (void)state;
     const char *names[] = {"tree/b", "tree/a/z", "tree/a/y", "tree/.hidden", "tree/.git/config", "one", "two"};
     const char *wanted[] = {"two", "one", "tree/a/y", "tree/a/z", "tree/b"};
-    for (int i = 0; i < 7; i++) write_file(names[i], "text" + (i == 6));
+    for (int i = 0; i < 7; i++) write_file(names[i], i == 6 ? "two" : "file");
     char *list = memory_format("%s/two,,%s/one,", folder, folder), *tree = memory_format("%s/tree", folder);
     file_set s;
     assert_true(file_set_create(&s, list, &tree, 1, &err));
