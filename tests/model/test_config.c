@@ -82,14 +82,17 @@ static void test_shipped_models(void **state) {
     (void)state;
     const struct {
         const char *name;
-        int64_t layers, hidden, heads, intermediate;
+        int64_t layers, hidden, heads, intermediate, vocabulary, longest;
     } shipped[] = {
-        {"bert-large-uncased", 24, 1024, 16, 4096},
-        {"bert-base-uncased", 12, 768, 12, 3072},
-        {"minilm-l6", 6, 384, 12, 1536},
-        {"small", 2, 128, 4, 512},
-        {"small-8k", 2, 128, 4, 512},
-        {"tiny", 2, 64, 2, 256},
+        {"bert-large-uncased", 24, 1024, 16, 4096, 30522, 512},
+        {"bert-base-uncased", 12, 768, 12, 3072, 30522, 512},
+        {"roberta-large", 24, 1024, 16, 4096, 50265, 512},
+        {"roberta-base", 12, 768, 12, 3072, 50265, 512},
+        {"minilm-l6", 6, 384, 12, 1536, 30522, 512},
+        {"small", 2, 128, 4, 512, 30522, 512},
+        {"small-8k", 2, 128, 4, 512, 8000, 512},
+        {"small-256", 2, 256, 4, 1024, 8000, 512},
+        {"tiny", 2, 64, 2, 256, 30522, 512},
     };
     size_t n;
     error err = {0};
@@ -106,7 +109,8 @@ static void test_shipped_models(void **state) {
         assert_int_equal(c.hidden, shipped[i].hidden);
         assert_int_equal(c.heads, shipped[i].heads);
         assert_int_equal(c.intermediate, shipped[i].intermediate);
-        assert_int_equal(c.vocabulary, strcmp(shipped[i].name, "small-8k") ? 30522 : 8000);
+        assert_int_equal(c.vocabulary, shipped[i].vocabulary);
+        assert_int_equal(model_longest(&c), shipped[i].longest);
         memory_free(path);
     }
 }
