@@ -17,12 +17,13 @@ static void write_file(const char *path, const void *data, size_t size) {
 
 // A file of this header and data.
 static void write_model(const char *name, const char *header, const void *data, size_t size) {
-    char *path = place(name), bytes[4096];
+    char *path = place(name), *bytes = memory_allocate(8 + strlen(header) + size, 1);
     uint64_t length = strlen(header);
     memcpy(bytes, &length, 8);
     memcpy(bytes + 8, header, length);
     memcpy(bytes + 8 + length, data, size);
     write_file(path, bytes, 8 + length + size);
+    memory_free(bytes);
     memory_free(path);
 }
 
@@ -94,7 +95,32 @@ static void test_types(void **state) {
     safetensors_close(s);
 }
 
-// Every rectangle of a matrix, in each type of which the file is made, also a block's end inside a long row.
+// More than is converted at a time.
+static void test_long_rows(void **state) {
+    (void)state;
+    enum { N = 70000 };
+    static uint16_t shorts[2 * N];
+    static float wanted[2 * N], got[2 * N];
+    for (uint32_t i = 0; i < 2 * N; i++) {
+        uint32_t bits = (i % 0x7f00) << 16;
+        shorts[i] = (uint16_t)(bits >> 16);
+        memcpy(&wanted[i], &bits, sizeof bits);
+    }
+    write_model("long", "{\"a\":{\"dtype\":\"BF16\",\"shape\":[2,70000],\"data_offsets\":[0,280000]}}", shorts,
+                sizeof shorts);
+    error err;
+    safetensors *s = open_model("long", &err);
+    assert_non_null(s);
+    const safetensors_tensor *t = safetensors_find(s, "a");
+    assert_true(safetensors_read(s, t, (int64_t[]){0, 0}, (int64_t[]){2, N}, got, N, &err));
+    assert_memory_equal(got, wanted, sizeof got);
+    assert_true(safetensors_read(s, t, (int64_t[]){0, 1}, (int64_t[]){2, N - 1}, got, N - 1, &err));
+    assert_memory_equal(got, wanted + 1, (N - 1) * sizeof *got);
+    assert_memory_equal(got + N - 1, wanted + N + 1, (N - 1) * sizeof *got);
+    safetensors_close(s);
+}
+
+// Every rectangle of a matrix, where its columns begin and end at multiples of `step`.
 static void read_rectangles(const safetensors *s, const safetensors_tensor *t, const float *wanted, int64_t step) {
     int64_t rows = t->shape[0], columns = t->shape[1];
     float *got = memory_allocate((size_t)(rows * columns + rows), sizeof *got);
@@ -219,6 +245,7 @@ static void test_index(void **state) {
     } cases[] = {
         {"{\"weight_map\": {\"a\": \"one\", \"b\": \"../two\"}}", "leads out of the folder"},
         {"{\"weight_map\": {\"a\": \".one\"}}", "leads out of the folder"},
+        {"{\"weight_map\": {\"a\": \"below/one\"}}", "leads out of the folder"},
         {"{\"weight_map\": {\"a\": \"three\"}}", "there is no file"},
         {"{\"weight_map\": {\"a\": \"two\"}}", "\"a\" is not in two"},
         {"{\"weight_map\": {\"a\": 1}}", "\"a\" has no file name"},
@@ -345,8 +372,8 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_types),      cmocka_unit_test(test_refusals), cmocka_unit_test(test_index),
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_types), cmocka_unit_test(test_long_rows),  cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_index), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_damage),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
