@@ -53,6 +53,8 @@ $(BUILD)/%.o: %.c Makefile
 	@echo "  cc   $<"
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
+$(BUILD)/src/train/export.o: src/train/modeling_paf.py# which becomes part of it
+
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libpaf.a
 	@echo "  link $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka

@@ -30,7 +30,7 @@ typedef struct {
 } error;
 
 // Fills err and returns false, so that a function can end with `return error_set(&err, ...)`. A text that is too long
-// is cut with "...".
+// is cut with "...", and control characters in it, which may come from a file, become `?`.
 bool error_set(error *err, error_kind kind, const char *format, ...) __attribute__((format(printf, 3, 4)));
 // Puts "prefix: " before the text that is already there; returns false.
 bool error_prefix(error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -237,5 +237,8 @@ char *text_read(const char *path, size_t *size, error *err);
 // The next line of a buffer: sets *line and *length (without the newline, and without a carriage return before it),
 // moves *at on; false at the end.
 bool text_next_line(const char *buffer, size_t size, size_t *at, const char **line, size_t *length);
+// Makes a text from strangers harmless on a terminal: control characters (of one byte, and U+0080 to U+009F) become
+// `?`.
+void text_make_printable(char *text);
 
 #endif

@@ -15,6 +15,7 @@ bool error_set(error *err, error_kind kind, const char *format, ...) {
     int length = vsnprintf(err->text, sizeof err->text, format, arguments);
     va_end(arguments);
     if (length >= (int)sizeof err->text) mark_cut(err->text, sizeof err->text);
+    text_make_printable(err->text);
     return false;
 }
 

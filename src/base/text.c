@@ -37,3 +37,10 @@ bool text_next_line(const char *buffer, size_t size, size_t *at, const char **li
     if (newline && *length > 0 && (*line)[*length - 1] == '\r') (*length)--;
     return true;
 }
+
+void text_make_printable(char *text) {
+    for (unsigned char *at = (unsigned char *)text; *at; at++) {
+        if (*at < ' ' || *at == 127) *at = '?';
+        if (at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0) at[0] = at[1] = '?'; // such as U+009B, a terminal's CSI
+    }
+}

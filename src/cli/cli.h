@@ -15,7 +15,7 @@ typedef struct {
 } command;
 
 extern const command command_finetune, command_evaluate, command_predict, command_vocab, command_tokenize,
-    command_pretrain, command_checkpoint, command_bench;
+    command_pretrain, command_import, command_export, command_checkpoint, command_bench;
 
 // Sets defaults, then takes --help (prints the command's help from the tables; *helped = true), --config FILE (read
 // first, wherever it stands) and the options; words that are no options are left in argv. Same result on every rank.

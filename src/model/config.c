@@ -96,8 +96,9 @@ static bool refuse_variants(const json_t *json, const char *where, error *err) {
 static bool read_family(model_config *c, const json_t *json, const char *where, error *err) {
     const char *name;
     if (!json_get_string(json, "model_type", &name, family_names[FAMILY_BERT], where, err)) return false;
-    bool roberta = !strcmp(name, family_names[FAMILY_ROBERTA]);
-    if (!roberta && strcmp(name, family_names[FAMILY_BERT]))
+    const char *plain = strncmp(name, "paf-", 4) ? name : name + 4; // as paf export calls a PAF model
+    bool roberta = !strcmp(plain, family_names[FAMILY_ROBERTA]);
+    if (!roberta && strcmp(plain, family_names[FAMILY_BERT]))
         return error_set(err, ERROR_INPUT, "%s: model_type is \"%s\"; paf can do \"bert\" and \"roberta\" only", where,
                          name);
     c->family = roberta ? FAMILY_ROBERTA : FAMILY_BERT;

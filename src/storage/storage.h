@@ -88,4 +88,53 @@ bool json_get_double(const json_t *object, const char *key, double *value, const
 bool json_get_string(const json_t *object, const char *key, const char **value, const char *fallback, const char *where,
                      error *err);
 
+// ---- safetensors (safetensors.c): Hugging Face's format of tensors -------------------------------------------------
+//
+//     0         8                    8 + N
+//     +---------+--------------------+--------------------------------------------+
+//     | N, u64  | JSON, N bytes      | the tensors, one behind the other, no gaps |     little-endian, row-major
+//     +---------+--------------------+--------------------------------------------+
+//
+//     {"__metadata__": {"format": "pt"}, "NAME": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...}
+//
+// A header is input from strangers: every length, product and offset in it is checked before a tensor is read.
+
+#define SAFETENSORS_DIMENSIONS 8
+#define SAFETENSORS_HEADER_MOST ((int64_t)16 << 20) // bytes; a header of 100,000 tensors is no longer than that
+
+typedef struct {
+    char *name;
+    const char *type; // "F32", "BF16", "I64"; static
+    int dimensions;   // 0 to SAFETENSORS_DIMENSIONS
+    int64_t shape[SAFETENSORS_DIMENSIONS];
+    int64_t begin; // in bytes from its file's start
+    size_t file;   // index of its file
+} safetensors_tensor;
+
+typedef struct safetensors safetensors; // opaque: open files
+
+// Opens a model.safetensors, or what a folder has: model.safetensors, or the files that model.safetensors.index.json
+// names, which lie in the same folder. NULL and err on failure.
+safetensors *safetensors_open(const char *path, error *err);
+void safetensors_close(safetensors *s); // NULL is nothing
+// All tensors, *n of them, sorted by name, each name once; they belong to s.
+const safetensors_tensor *safetensors_list(const safetensors *s, size_t *n);
+const safetensors_tensor *safetensors_find(const safetensors *s, const char *name); // NULL if there is none
+// Reads the rectangle offset, size of a tensor of 1 or 2 dimensions (a vector is {n, 1}) into data, whose rows are
+// row_stride elements apart, and nothing else of the file. From F32, F16, BF16 or F64; another type or number of
+// dimensions is an error that names the tensor, a rectangle outside it a programmer's.
+bool safetensors_read(const safetensors *s, const safetensors_tensor *t, const int64_t offset[2], const int64_t size[2],
+                      float *data, int64_t row_stride, error *err);
+
+typedef struct safetensors_writer safetensors_writer;
+
+// Begins a file of F32 tensors in the order of tensors [n], of which name, dimensions and shape count. It is written as
+// path.tmp and gets its name at the end. NULL and err on failure.
+safetensors_writer *safetensors_create(const char *path, const safetensors_tensor *tensors, size_t n, error *err);
+// The next n elements, row-major, tensor after tensor.
+bool safetensors_write(safetensors_writer *w, const float *data, int64_t n, error *err);
+// Ends it in any case. If commit, every element must have been written: the file is fsynced and renamed, false and err
+// where that fails. Otherwise it is removed.
+bool safetensors_finish(safetensors_writer *w, bool commit, error *err);
+
 #endif

@@ -21,6 +21,8 @@ typedef struct {
 bool session_read_settings(session *s, const finetune_settings *settings, const checkpoint *init, error *err);
 bool session_read_pretrain_settings(session *s, const pretrain_settings *settings, const checkpoint *init, error *err);
 bool session_read_checkpoint(session *s, const checkpoint *k, error *err);
+// Vocabulary and model alone. What a failure leaves, session_close takes.
+bool session_read_model(session *s, const checkpoint *k, error *err);
 // The files of a checkpoint's vocabulary, which the caller frees.
 bool session_read_vocabulary(tokenizer_files *files, const checkpoint *k, error *err);
 bool session_same_vocabulary(const tokenizer *tok, const tokenizer_files *files); // to the byte

@@ -123,14 +123,18 @@ bool session_read_pretrain_settings(session *s, const pretrain_settings *setting
            check_length(s, "data.length", err);
 }
 
+bool session_read_model(session *s, const checkpoint *k, error *err) {
+    return read_config(s, k, "auto", err) && read_vocabulary(s, k, err) &&
+           check_vocabulary(s, "its vocabulary", "its config.json", err);
+}
+
 bool session_read_checkpoint(session *s, const checkpoint *k, error *err) {
     *s = (session){0};
     const json_t *task = json_object_get(k->state, "task");
     bool ok = task || error_set(err, ERROR_INPUT,
                                 "a pretrained model, which knows no task; fine-tune it first, with --model.init");
     ok = ok && task_from_json(&s->task, task, err) &&
-         json_get_int(k->state, "max_length", &s->max_length, NULL, "state", err) && read_config(s, k, "auto", err) &&
-         read_vocabulary(s, k, err) && check_vocabulary(s, "its vocabulary", "its config.json", err) &&
+         json_get_int(k->state, "max_length", &s->max_length, NULL, "state", err) && session_read_model(s, k, err) &&
          check_length(s, "data.max_length", err) && check_types(s, err);
     return ok || error_prefix(err, "%s", k->path);
 }

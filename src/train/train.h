@@ -90,13 +90,34 @@ typedef struct {
 
 extern const option tokenize_options[];
 
+typedef struct {
+    char from[OPTION_STRING_SIZE];       // import.from
+    char to[OPTION_STRING_SIZE];         // import.to
+    char vocab[OPTION_STRING_SIZE];      // import.vocab; "": in import.from
+    char lower_case[OPTION_STRING_SIZE]; // import.lower_case: auto off on
+    char task[OPTION_STRING_SIZE];       // import.task
+    int64_t max_length;                  // import.max_length
+    char design[OPTION_STRING_SIZE];     // model.design: auto saf paf
+    parallel_settings parallel;
+} import_settings;
+
+typedef struct {
+    char from[OPTION_STRING_SIZE];  // export.from
+    char to[OPTION_STRING_SIZE];    // export.to
+    char which[OPTION_STRING_SIZE]; // export.checkpoint: best latest
+} export_settings;
+
+extern const option export_options[];
+
 #define FINETUNE_TABLES 6
 #define PRETRAIN_TABLES 7
 #define EVALUATE_TABLES 2
+#define IMPORT_TABLES 2
 // The option tables over a settings struct, for cli_read_options and option_write.
 void finetune_tables(option_table tables[FINETUNE_TABLES], finetune_settings *settings);
 void pretrain_tables(option_table tables[PRETRAIN_TABLES], pretrain_settings *settings);
 void evaluate_tables(option_table tables[EVALUATE_TABLES], evaluate_settings *settings);
+void import_tables(option_table tables[IMPORT_TABLES], import_settings *settings);
 
 // ---- commands (finetune.c, pretrain.c, evaluate.c, tokenize.c) -----------------------------------------------------
 
@@ -113,6 +134,15 @@ bool train_predict(const char *run, const evaluate_settings *settings, error *er
 // Text to token shards: the files of tokenize.input and of paths [n], files or folders, in that order, shared out over
 // the ranks of c. What comes out does not depend on how many they are. Collective over c; the same error on every rank.
 bool train_tokenize(comm *c, const tokenize_settings *settings, char *const *paths, size_t n, error *err);
+
+// ---- Hugging Face's folders (import.c, export.c) --------------------------------------------------------------------
+
+// A folder with config.json, model.safetensors and vocabulary to step 0 of a new run folder: the encoder, and the heads
+// that there are. Each rank reads what it owns. Collective over the world; the same error on every rank.
+bool train_import(const import_settings *settings, error *err);
+// A run or checkpoint folder to a folder that transformers loads; a PAF model with the code that computes it, so that
+// it is not mistaken for a SAF one. Rank 0 works. Collective as above.
+bool train_export(const export_settings *settings, error *err);
 
 // ---- metrics (metrics.c): local to the rank ------------------------------------------------------------------------
 

@@ -194,6 +194,16 @@ static void test_span_names(void **state) {
     assert_string_equal(span_names[SPAN_OPTIMIZER], "optimizer");
 }
 
+static void test_printable(void **state) {
+    (void)state;
+    char text[] = "a\x1b[2J\n\x7f \xc3\xa9 \xc2\x9b \xc2\xa0 \xc2";
+    text_make_printable(text);
+    assert_string_equal(text, "a?[2J?? \xc3\xa9 ?? \xc2\xa0 \xc2");
+    error err;
+    error_set(&err, ERROR_INPUT, "no tensor %s", "\t");
+    assert_string_equal(err.text, "no tensor ?");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_read),
@@ -201,6 +211,7 @@ int main(void) {
         cmocka_unit_test(test_read_what_is_not_there),
         cmocka_unit_test(test_lines),
         cmocka_unit_test(test_lines_by_size),
+        cmocka_unit_test(test_printable),
         cmocka_unit_test(test_time_format),
         cmocka_unit_test(test_clock),
         cmocka_unit_test(test_spans),

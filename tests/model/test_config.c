@@ -78,6 +78,14 @@ static void test_keys_that_do_not_matter(void **state) {
     take(with("model_type", NULL), "auto");
 }
 
+static void test_exported_types(void **state) {
+    (void)state;
+    assert_int_equal(take(with("model_type", "\"paf-bert\""), "auto").family, FAMILY_BERT);
+    assert_int_equal(take(with("model_type", "\"paf-roberta\""), "auto").family, FAMILY_ROBERTA);
+    assert_refuses("model_type", "\"paf-gpt2\"",
+                   "c.json: model_type is \"paf-gpt2\"; paf can do \"bert\" and \"roberta\" only");
+}
+
 static void test_shipped_models(void **state) {
     (void)state;
     const struct {
@@ -306,6 +314,7 @@ int main(void) {
         cmocka_unit_test(test_plain),
         cmocka_unit_test(test_rates),
         cmocka_unit_test(test_keys_that_do_not_matter),
+        cmocka_unit_test(test_exported_types),
         cmocka_unit_test(test_shipped_models),
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_design),
