@@ -98,7 +98,7 @@ static bool add_rows(importer *i, model_head head, error *err) {
                                    .max_sequences = 1,
                                    .longest = 1,
                                    .max_masked = 1,
-                                   .exchange = "auto"};
+                                   .exchange = "mpi"}; // none is made, and nothing asked of other ranks
     model m;
     model_plan(&m, &i->s.config, &request, &i->s.topo, &i->s.place);
     bool ok = true, again = i->table.n > 0;
@@ -262,10 +262,10 @@ static bool save(importer *i, error *err) {
 
 static void log_model(const importer *i) {
     const model_config *c = &i->s.config;
+    const char *masked = c->family == FAMILY_ROBERTA ? "lm_head.bias" : "cls.predictions.bias";
     const char *head = parameter_find(&i->table, classifier_weight(c)) ? ", a classifier"
-                       : c->family == FAMILY_ROBERTA
-                           ? (parameter_find(&i->table, "lm_head.bias") ? ", a masked-LM head" : "")
-                           : (parameter_find(&i->table, "cls.predictions.bias") ? ", a masked-LM head" : "");
+                       : parameter_find(&i->table, masked)             ? ", a masked-LM head"
+                                                                       : "";
     log_info("%s: %s, %lld layers of %lld%s", i->settings->from, model_design_name(c->design), (long long)c->layers,
              (long long)c->hidden, head);
     foreign_log_unused(&i->f);
