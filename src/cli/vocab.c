@@ -137,8 +137,7 @@ const command command_vocab = {
     .summary = "train a WordPiece or byte-level BPE vocabulary from text",
     .details =
         "TEXT is a file with one piece of text a line, or a folder of such files. Lines <doc ...> and </doc>, as\n"
-        "WikiExtractor writes them, are skipped. The outcome does not depend on the order of the text. With bpe it is "
-        "a\n"
-        "folder with vocab.json and merges.txt.",
+        "WikiExtractor writes them, are skipped. The outcome does not depend on the order of the text; with bpe it\n"
+        "is a folder with vocab.json and merges.txt.",
     .run = run,
 };

@@ -153,8 +153,9 @@ bool keep_start_from(trainer *t, error *err) {
     if (!checkpoint_load(&t->init, t->s.topo.world, &t->s.model.table, false, may_be_new, &fresh, err)) return false;
     const char *name;
     json_t *tensor;
-    json_object_foreach(json_object_get(t->init.manifest, "tensors"), name, tensor) if (!parameter_find(table, name))
-        add_tensor(&unused, name);
+    json_object_foreach(json_object_get(t->init.manifest, "tensors"), name, tensor) {
+        if (!parameter_find(table, name)) add_tensor(&unused, name);
+    }
     log_info("started from %s", t->init.path);
     log_tensors("new, as initialised", &fresh);
     log_tensors("in the checkpoint, and not used", &unused);

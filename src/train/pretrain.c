@@ -84,9 +84,8 @@ static int64_t examples(const trainer *t) { return ((const pretrainer *)t)->held
 
 static void add_state(const trainer *t, json_t *state) {
     const pretrainer *p = (const pretrainer *)t;
-    json_t *own = json_pack("{s:s, s:I, s:f, s:b}", "tokens", p->shards[SHARDS_TRAIN].checksum, "sequences",
-                            (json_int_t)p->sequences[SHARDS_TRAIN].n, "mask", p->masking.share, "whole_words",
-                            p->masking.whole_words);
+    json_t *own = json_pack("{s:s, s:f, s:b}", "tokens", p->shards[SHARDS_TRAIN].checksum, "mask", p->masking.share,
+                            "whole_words", p->masking.whole_words);
     json_object_set_new(state, "masked_lm", own);
 }
 

@@ -93,9 +93,9 @@ static bool load_vocabulary(session *s, const char *vocab, bool lower_case, cons
                      init->path);
 }
 
-// Model and vocabulary.
-static bool read_model(session *s, const model_settings *model, const char *vocab, bool lower_case,
-                       const checkpoint *init, error *err) {
+// Model and vocabulary of these settings, or what they leave out of the model that is started from.
+static bool model_from_settings(session *s, const model_settings *model, const char *vocab, bool lower_case,
+                                const checkpoint *init, error *err) {
     const char *config = model->config;
     if (!init && (!need(vocab, "data.vocab", vocabulary_is, err) || !need(config, "model.config", config_is, err)))
         return false;
@@ -111,7 +111,7 @@ bool session_read_settings(session *s, const finetune_settings *settings, const 
     return need(data->task, "data.task", "a GLUE task (such as sst2) or a task file", err) &&
            need(data->dir, "data.dir", "the folder with the data", err) && task_open(&s->task, data->task, err) &&
            task_collect_labels(&s->task, data->dir, err) &&
-           read_model(s, &settings->model, data->vocab, data->lower_case, init, err) &&
+           model_from_settings(s, &settings->model, data->vocab, data->lower_case, init, err) &&
            check_length(s, "data.max_length", err) && check_types(s, err);
 }
 
@@ -119,7 +119,7 @@ bool session_read_pretrain_settings(session *s, const pretrain_settings *setting
     const pretrain_data_settings *data = &settings->data;
     *s = (session){.max_length = data->length};
     return need(data->tokens, "data.tokens", "a folder of token shards (paf tokenize makes them)", err) &&
-           read_model(s, &settings->model, data->vocab, data->lower_case, init, err) &&
+           model_from_settings(s, &settings->model, data->vocab, data->lower_case, init, err) &&
            check_length(s, "data.length", err);
 }
 
