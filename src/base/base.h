@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
 #define PAF_VERSION "0.1.0"
 
 // ---- errors (error.c) ---------------------------------------------------------------------------------------------

@@ -33,10 +33,6 @@ typedef struct {
     size_t n[PARTS]; // 0 where the part was not saved
 } manifest_tensor;
 
-// Letters, digits, `_`, `-` and `.`, the last not in front; at most 127: no such name leads out of its folder.
-bool manifest_is_plain_name(const char *name);
-// What manifest.xxh3 says of a manifest, as `xxhsum -H2` does: checksum, two spaces, name, newline. Caller frees.
-char *manifest_format_seal(const char *text, size_t size);
 // The text of folder/manifest.json, held against its seal. Caller frees. NULL and err on failure.
 char *manifest_read_text(const char *folder, error *err);
 // Parses the text and checks every member and number of it: after this, only what the shards hold is open.

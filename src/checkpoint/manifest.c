@@ -9,11 +9,6 @@ const char *const manifest_part_names[PARTS] = {"parameters", "moment1", "moment
 
 #define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
 
-bool manifest_is_plain_name(const char *name) {
-    size_t length = strlen(name);
-    return length > 0 && length < 128 && name[0] != '.' && strspn(name, LETTERS) == length;
-}
-
 static bool is_dataset_name(const char *name) {
     size_t length = strlen(name);
     return length > 0 && length < 256 && strspn(name, LETTERS "/") == length;
@@ -148,7 +143,7 @@ static bool check_files(json_t *files, const char *where, error *err) {
     json_t *entry;
     json_object_foreach(files, name, entry) {
         int64_t bytes;
-        if (!manifest_is_plain_name(name) || !strcmp(name, MANIFEST_FILE) || !strcmp(name, MANIFEST_SEAL))
+        if (!file_is_plain_name(name) || !strcmp(name, MANIFEST_FILE) || !strcmp(name, MANIFEST_SEAL))
             return error_set(err, ERROR_DAMAGED, "%s: \"files\" has a name that no file may have", where);
         if (!json_get_int(entry, "bytes", &bytes, NULL, where, err) ||
             !json_get_string(entry, "xxh3_128", &checksum, NULL, where, err))
@@ -160,7 +155,7 @@ static bool check_files(json_t *files, const char *where, error *err) {
 }
 
 static bool check_tensor(const json_t *manifest, const char *name, const char *where, error *err) {
-    if (!manifest_is_plain_name(name))
+    if (!file_is_plain_name(name))
         return error_set(err, ERROR_DAMAGED, "%s: \"tensors\" has a name that no tensor may have", where);
     char *at = memory_format("%s: %s", where, name);
     manifest_tensor t;
@@ -189,14 +184,8 @@ bool manifest_check(const json_t *manifest, const char *where, error *err) {
 
 // ---- reading ------------------------------------------------------------------------------------------------------
 
-char *manifest_format_seal(const char *text, size_t size) {
-    char checksum[CHECKSUM_SIZE];
-    checksum_bytes(checksum, text, size);
-    return memory_format("%s  %s\n", checksum, MANIFEST_FILE);
-}
-
 static bool check_seal(const char *folder, const char *text, size_t size, error *err) {
-    char *path = memory_format("%s/%s", folder, MANIFEST_SEAL), *wanted = manifest_format_seal(text, size);
+    char *path = memory_format("%s/%s", folder, MANIFEST_SEAL), *wanted = checksum_seal(MANIFEST_FILE, text, size);
     size_t length;
     char *seal = text_read(path, &length, err);
     bool good = seal && ((length == strlen(wanted) && !memcmp(seal, wanted, length)) ||

@@ -125,7 +125,7 @@ static char *describe_shard(const char *name, const char *path, const parameter_
 static int64_t count_pieces(const parameter_table *table, error *err) {
     int64_t n = 0;
     for (size_t i = 0; i < table->n; i++) {
-        if (!manifest_is_plain_name(table->rows[i].name)) {
+        if (!file_is_plain_name(table->rows[i].name)) {
             error_set(err, ERROR_INTERNAL, "no tensor can be saved under the name \"%s\"", table->rows[i].name);
             return -1;
         }
@@ -224,7 +224,7 @@ static bool write_files(const saving *s, json_t *manifest, error *err) {
     json_t *list = json_object_get(manifest, "files");
     for (size_t i = 0; i < s->n_files; i++) {
         const checkpoint_file *f = &s->files[i];
-        if (!manifest_is_plain_name(f->name) || json_object_get(list, f->name))
+        if (!file_is_plain_name(f->name) || json_object_get(list, f->name))
             return error_set(err, ERROR_INTERNAL, "no file can be saved under the name \"%s\"", f->name);
         if (!write_file(checksum, s->draft, f->name, f->data, f->size, err)) return false;
         json_object_set_new(list, f->name, json_pack("{s:I, s:s}", "bytes", (json_int_t)f->size, "xxh3_128", checksum));
@@ -235,7 +235,7 @@ static bool write_files(const saving *s, json_t *manifest, error *err) {
 static bool write_manifest(const saving *s, const json_t *manifest, error *err) {
     char ignored[CHECKSUM_SIZE];
     size_t size;
-    char *text = json_format(manifest, true, &size), *seal = manifest_format_seal(text, size);
+    char *text = json_format(manifest, true, &size), *seal = checksum_seal(MANIFEST_FILE, text, size);
     bool good = write_file(ignored, s->draft, MANIFEST_FILE, text, size, err) &&
                 write_file(ignored, s->draft, MANIFEST_SEAL, seal, strlen(seal), err);
     memory_free(seal);

@@ -1,6 +1,7 @@
 // paf vocab: trains a WordPiece or byte-level BPE vocabulary from text files. Rank 0 works; the others wait for its
 // outcome.
 #include "cli/cli.h"
+#include "data/data.h"
 #include "parallel/parallel.h"
 #include "storage/storage.h"
 #include "tokenizer/tokenizer.h"
@@ -37,18 +38,14 @@ typedef struct {
 
 // ---- reading
 
-// Lines that WikiExtractor puts around a document.
-static bool is_markup(const char *line, size_t length) {
-    return (length >= 5 && memcmp(line, "<doc ", 5) == 0) || (length == 6 && memcmp(line, "</doc>", 6) == 0);
-}
-
 static bool count_file(corpus *c, const file_set *files, size_t i, error *err) {
     size_t size, at = 0, length;
     char *text = text_read(files->paths[i], &size, err);
     if (!text) return false;
     const char *line;
     while (text_next_line(text, size, &at, &line, &length))
-        if (!is_markup(line, length)) c->replaced += vocabulary_count(c->counter, line, length);
+        if (!document_begins(line, length) && !document_ends(line, length))
+            c->replaced += vocabulary_count(c->counter, line, length);
     memory_free(text);
     log_progress("%zu of %zu files, %lld words", i + 1, files->n, (long long)vocabulary_words(c->counter));
     return true;

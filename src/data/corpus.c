@@ -26,9 +26,9 @@ static bool is_blank(const char *line, size_t length) {
     return true;
 }
 
-static bool begins_document(const char *line, size_t length) { return length >= 5 && !memcmp(line, "<doc ", 5); }
+bool document_begins(const char *line, size_t length) { return length >= 5 && !memcmp(line, "<doc ", 5); }
 
-static bool ends_document(const char *line, size_t length) { return length == 6 && !memcmp(line, "</doc>", 6); }
+bool document_ends(const char *line, size_t length) { return length == 6 && !memcmp(line, "</doc>", 6); }
 
 // The next line; false at the end of the file, and with err where it cannot be read.
 static bool read_line(corpus_reader *r, const char **line, size_t *length, error *err) {
@@ -70,8 +70,8 @@ bool corpus_next(corpus_reader *r, document *d, error *err) {
     while (read_line(r, &line, &length, err)) {
         bool blank = is_blank(line, length);
         if (r->form == DOCUMENTS_AUTO && !blank)
-            r->form = begins_document(line, length) ? DOCUMENTS_DOC : DOCUMENTS_BLANK;
-        bool markup = r->form == DOCUMENTS_DOC && (begins_document(line, length) || ends_document(line, length));
+            r->form = document_begins(line, length) ? DOCUMENTS_DOC : DOCUMENTS_BLANK;
+        bool markup = r->form == DOCUMENTS_DOC && (document_begins(line, length) || document_ends(line, length));
         bool boundary = markup || (r->form == DOCUMENTS_BLANK && blank);
         if (boundary && d->size > 0) return true;
         if (!boundary && !blank) add_line(d, line, length);

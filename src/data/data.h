@@ -148,6 +148,9 @@ typedef enum {
 } document_form;
 
 extern const char *const document_form_names[]; // by document_form, NULL behind the last
+// Is a line (without its end) one of those around a document in the form DOC?
+bool document_begins(const char *line, size_t length);
+bool document_ends(const char *line, size_t length);
 
 // The parts of a corpus, each a folder of shards.
 typedef enum { SHARDS_TRAIN, SHARDS_HELDOUT, SHARDS_SPLITS } shards_split;

@@ -133,7 +133,5 @@ void spool_close(spool_reader *r);
 
 // {"xxh3_128", "pieces", "lower_case"}; the caller's reference.
 json_t *shards_vocabulary(const tokenizer *tok);
-// What tokens.xxh3 says of a tokens.json: checksum, two spaces, name, newline. Caller frees.
-char *shards_format_seal(const char *text, size_t size);
 
 #endif

@@ -17,23 +17,11 @@ json_t *shards_vocabulary(const tokenizer *tok) {
                      tokenizer_lower_case(tok));
 }
 
-char *shards_format_seal(const char *text, size_t size) {
-    char checksum[CHECKSUM_SIZE];
-    checksum_bytes(checksum, text, size);
-    return memory_format("%s  %s\n", checksum, SHARDS_FILE);
-}
-
 // ---- tokens.json ---------------------------------------------------------------------------------------------------
-
-static bool is_plain_name(const char *name) {
-    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.";
-    size_t length = strlen(name);
-    return length > 0 && length < 128 && name[0] != '.' && strspn(name, letters) == length;
-}
 
 // Holds the text against its seal.
 static bool check_seal(const char *folder, const char *text, size_t size, error *err) {
-    char *path = memory_format("%s/" SHARDS_SEAL, folder), *wanted = shards_format_seal(text, size);
+    char *path = memory_format("%s/" SHARDS_SEAL, folder), *wanted = checksum_seal(SHARDS_FILE, text, size);
     char *seal = text_read(path, NULL, err);
     bool good = seal && (!strcmp(seal, wanted) ||
                          error_set(err, ERROR_INPUT,
@@ -86,7 +74,7 @@ static bool add_shard(shards *s, const json_t *entry, const char *where, error *
         !json_get_int(entry, "lines", &f->lines, NULL, where, err) ||
         !json_get_int(entry, "tokens", &f->tokens, NULL, where, err))
         return false;
-    if (!is_plain_name(name)) return error_set(err, ERROR_INPUT, "%s: \"file\" is no name of a shard", where);
+    if (!file_is_plain_name(name)) return error_set(err, ERROR_INPUT, "%s: \"file\" is no name of a shard", where);
     // Each document has a line and each line a token; 2^56 of them are more than any disk holds, and cannot overflow.
     // The file has room for them, so that memory for as many can be asked for.
     if (f->documents < 1 || f->lines < f->documents || f->tokens < f->lines || f->tokens > INT64_C(1) << 56 ||

@@ -277,7 +277,7 @@ static bool write_manifest(const shards_job *job, int split, json_t *list, const
                                  (json_int_t)counts->documents, "lines", (json_int_t)counts->lines, "tokens",
                                  (json_int_t)counts->tokens, "replaced", (json_int_t)counts->replaced, "shards", list);
     size_t size;
-    char *text = json_format(manifest, true, &size), *seal = shards_format_seal(text, size);
+    char *text = json_format(manifest, true, &size), *seal = checksum_seal(SHARDS_FILE, text, size);
     char *folder = split_folder(job, split);
     char *path = memory_format("%s/" SHARDS_FILE, folder), *seal_path = memory_format("%s/" SHARDS_SEAL, folder);
     bool good = file_write_atomic(path, text, size, err) && file_write_atomic(seal_path, seal, strlen(seal), err);

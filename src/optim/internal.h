@@ -9,6 +9,4 @@
 // Most rows are small, and do without: entering a parallel region costs a third of a microsecond even for one thread.
 enum { BLOCK = 4096, SUMS = 256 };
 
-static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
 #endif

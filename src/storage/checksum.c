@@ -46,3 +46,9 @@ bool checksum_file(char out[CHECKSUM_SIZE], const char *path, error *err) {
     close(descriptor);
     return good;
 }
+
+char *checksum_seal(const char *name, const char *text, size_t size) {
+    char checksum[CHECKSUM_SIZE];
+    checksum_bytes(checksum, text, size);
+    return memory_format("%s  %s\n", checksum, name);
+}

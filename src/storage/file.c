@@ -166,6 +166,12 @@ void file_unlock(int lock) { close(lock); }
 
 // ---- questions ----------------------------------------------------------------------------------------------------
 
+bool file_is_plain_name(const char *name) {
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.";
+    size_t length = strlen(name);
+    return length > 0 && length < 128 && name[0] != '.' && strspn(name, letters) == length;
+}
+
 bool file_exists(const char *path) {
     struct stat s;
     return stat(path, &s) == 0;

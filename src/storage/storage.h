@@ -38,6 +38,8 @@ bool h5_write_note(h5_file *file, const char *name, const char *text, error *err
 // Writes path.tmp, fsyncs, renames over path, fsyncs the folder: at every instant path is whole, old or new.
 bool file_write_atomic(const char *path, const void *data, size_t size, error *err);
 bool file_make_folders(const char *path, error *err); // mkdir -p
+// Letters, digits, `_`, `-` and `.`, the last not in front; at most 127: no such name leads out of its folder.
+bool file_is_plain_name(const char *name);
 bool file_exists(const char *path);
 bool file_is_folder(const char *path);
 bool file_rename(const char *from, const char *to, error *err); // and fsyncs the parent of to
@@ -70,6 +72,9 @@ void file_set_destroy(file_set *s);
 #define CHECKSUM_SIZE 33
 void checksum_bytes(char out[CHECKSUM_SIZE], const void *data, size_t size);
 bool checksum_file(char out[CHECKSUM_SIZE], const char *path, error *err);
+// The line that `xxhsum -H2 NAME` prints of a file NAME with this text: checksum, two spaces, name, newline. Caller
+// frees.
+char *checksum_seal(const char *name, const char *text, size_t size);
 
 // ---- JSON (json.c), over jansson ----------------------------------------------------------------------------------
 

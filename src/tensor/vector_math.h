@@ -5,6 +5,8 @@
 #ifndef PAF_TENSOR_VECTOR_MATH_H
 #define PAF_TENSOR_VECTOR_MATH_H
 
+#include "base/base.h"
+
 #include <math.h>
 #include <stdint.h>
 
@@ -17,8 +19,6 @@ enum { CHUNK = 256 };
 // then the blocks in order, whichever threads made them. That keeps the rounding of long batches small. STRIP columns
 // are taken at a time: their sums fit into the first-level cache, and rows are long enough to be read at speed.
 enum { ROW_BLOCK = 64, STRIP = 1024 };
-
-static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // exp(x) for x up to 88, to a relative error of 1.2e-7. Below -87.3 it fades through denormal numbers to 0 at -87.7;
 // NaN stays NaN. (Everything here exponentiates differences from a maximum, or minus squares.)

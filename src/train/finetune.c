@@ -95,8 +95,6 @@ static void log_data(const char *split, const dataset *d) {
     if (d->replaced) log_warn("%s: %lld invalid UTF-8 sequences replaced", split, (long long)d->replaced);
 }
 
-static int64_t at_most(int64_t value, int64_t limit) { return value < limit ? value : limit; }
-
 // Everything up to the first step. Collective over the world.
 static bool prepare(finetuner *f, error *err) {
     trainer *t = &f->t;
@@ -112,7 +110,7 @@ static bool prepare(finetuner *f, error *err) {
     int64_t epoch = (f->train.n + train->batch - 1) / train->batch;
     t->eval_every = train->eval_every ? train->eval_every : epoch;
     const dataset *longer = f->train.longest > f->dev.longest ? &f->train : &f->dev;
-    int64_t tokens = at_most(train->micro_tokens, train->batch * longer->longest);
+    int64_t tokens = smaller(train->micro_tokens, train->batch * longer->longest);
     if (tokens < longer->longest)
         error_set(err, ERROR_INPUT, "train.micro_tokens is %lld, but the longest example has %lld tokens",
                   (long long)tokens, (long long)longer->longest);

@@ -221,8 +221,6 @@ static double typical_length(const sequences *q) {
     return squares / (double)q->tokens;
 }
 
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
 // How much passes through the layers together. A micro-batch that has tokens left when its sequences are used up is
 // sound, too; so there need not be as many as the shortest would make.
 static bool settle_micro_batch(const pretrainer *p, int64_t *tokens, int64_t *count, error *err) {

@@ -226,7 +226,8 @@ static void nothing_there(void **state) {
 // ---- a stranger's manifest, with a seal that matches --------------------------------------------------------------
 
 static void put_sealed(const original *o, const char *folder, const char *text) {
-    char *line = manifest_format_seal(text, strlen(text)), *path = memory_format("%s/%s", folder, MANIFEST_SEAL);
+    char *line = checksum_seal(MANIFEST_FILE, text, strlen(text)),
+         *path = memory_format("%s/%s", folder, MANIFEST_SEAL);
     put(o, text, strlen(text));
     must(file_write_atomic(path, line, strlen(line), &err), &err);
     memory_free(path);

@@ -193,11 +193,11 @@ static void plain_names(void **state) {
     char longest[129] = {0};
     memset(longest, 'a', 127);
     const char *good[] = {"a", "bert.encoder.layer.0.output.LayerNorm.weight", "A-b_c.9", longest};
-    for (int i = 0; i < 4; i++) assert_true(manifest_is_plain_name(good[i]));
+    for (int i = 0; i < 4; i++) assert_true(file_is_plain_name(good[i]));
     char too_long[130] = {0};
     memset(too_long, 'a', 128);
     const char *bad[] = {"", ".", "..", ".a", "a/b", "a b", "a\n", "\xc3\xa9", "a:b", "~", too_long};
-    for (int i = 0; i < 11; i++) assert_false(manifest_is_plain_name(bad[i]));
+    for (int i = 0; i < 11; i++) assert_false(file_is_plain_name(bad[i]));
 }
 
 int main(void) {

@@ -347,7 +347,7 @@ static void write_strange(const int32_t ids[3], const int64_t lines[3], const in
                   "bytes", (json_int_t)file_size(path), "xxh3_128", "00000000000000000000000000000000", "documents",
                   (json_int_t)1, "lines", (json_int_t)2, "tokens", (json_int_t)tokens);
     size_t size;
-    char *text = json_format(manifest, true, &size), *seal = shards_format_seal(text, size);
+    char *text = json_format(manifest, true, &size), *seal = checksum_seal(SHARDS_FILE, text, size);
     write_text(folder, "tokens/train/tokens.json", text);
     write_text(folder, "tokens/train/tokens.xxh3", seal);
     json_decref(manifest);
