@@ -7,11 +7,11 @@ const char *const manifest_part_names[PARTS] = {"parameters", "moment1", "moment
 
 // ---- names --------------------------------------------------------------------------------------------------------
 
-#define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
 
 static bool is_dataset_name(const char *name) {
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./";
     size_t length = strlen(name);
-    return length > 0 && length < 256 && strspn(name, LETTERS "/") == length;
+    return length > 0 && length < 256 && strspn(name, letters) == length;
 }
 
 static bool is_checksum(const char *text) { return strlen(text) == 32 && strspn(text, "0123456789abcdef") == 32; }

@@ -242,18 +242,8 @@ static bool save(importer *i, error *err) {
     option_table tables[IMPORT_TABLES];
     import_settings copy = *i->settings;
     import_tables(tables, &copy);
-    size_t size;
-    json_t *config_json = model_config_to_json(&i->s.config), *state = state_json(i);
-    char *config = json_format(config_json, true, &size), *ini = option_write(tables, IMPORT_TABLES);
-    checkpoint_file files[2 + TOKENIZER_FILES] = {{"config.json", config, size}, {"config.ini", ini, strlen(ini)}};
-    const tokenizer_files *vocabulary = tokenizer_files_of(i->s.tok);
-    for (size_t v = 0; v < vocabulary->n; v++)
-        files[2 + v] = (checkpoint_file){vocabulary->file[v].name, vocabulary->file[v].text, vocabulary->file[v].size};
-    bool ok =
-        checkpoint_save(i->s.topo.world, i->settings->to, 0, &i->table, false, state, files, 2 + vocabulary->n, err);
-    memory_free(ini);
-    memory_free(config);
-    json_decref(config_json);
+    json_t *state = state_json(i);
+    bool ok = session_save(&i->s, i->settings->to, 0, &i->table, false, state, tables, IMPORT_TABLES, err);
     json_decref(state);
     return ok;
 }

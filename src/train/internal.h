@@ -33,6 +33,10 @@ bool session_build(session *s, const parallel_settings *parallel, double sequenc
                    error *err);
 int64_t session_need(const session *s); // bytes of this rank's model
 double session_typical_length(const dataset *d);
+// Saves a checkpoint of step `step` into the run folder, with the model's config, these options and the vocabulary
+// beside it. Collective over the world; the same error on every rank.
+bool session_save(const session *s, const char *run, int64_t step, const parameter_table *table, bool moments,
+                  const json_t *state, const option_table *tables, size_t n_tables, error *err);
 void session_close(session *s);
 
 // ---- evaluation.c ---------------------------------------------------------------------------------------------------

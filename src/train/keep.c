@@ -29,26 +29,15 @@ static json_t *state_json(const trainer *t) {
 
 bool keep_save(trainer *t) {
     error err = {0};
-    size_t config_size;
-    json_t *config_json = model_config_to_json(&t->s.config), *state = state_json(t);
-    char *config = json_format(config_json, true, &config_size);
-    char *ini = option_write(t->plan.tables, t->plan.n_tables);
-    checkpoint_file files[2 + TOKENIZER_FILES] = {{"config.json", config, config_size},
-                                                  {"config.ini", ini, strlen(ini)}};
-    const tokenizer_files *vocabulary = tokenizer_files_of(t->s.tok);
-    for (size_t i = 0; i < vocabulary->n; i++)
-        files[2 + i] = (checkpoint_file){vocabulary->file[i].name, vocabulary->file[i].text, vocabulary->file[i].size};
-    bool ok = checkpoint_save(t->s.topo.world, t->run.path, t->done, &t->s.model.table, true, state, files,
-                              2 + vocabulary->n, &err);
+    json_t *state = state_json(t);
+    bool ok = session_save(&t->s, t->run.path, t->done, &t->s.model.table, true, state, t->plan.tables,
+                           t->plan.n_tables, &err);
+    json_decref(state);
     if (!ok) log_warn("no checkpoint of step %lld: %s; training goes on", (long long)t->done, err.text);
     if (ok && t->run.root && t->best_step == t->done && !checkpoint_mark_best(t->run.path, t->done, &err))
         log_warn("%s", err.text);
     error_clear(&err);
     if (ok && t->run.root && !checkpoint_prune(t->run.path, t->plan.run->keep, &err)) log_warn("%s", err.text);
-    memory_free(ini);
-    memory_free(config);
-    json_decref(config_json);
-    json_decref(state);
     return ok;
 }
 

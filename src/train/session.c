@@ -220,6 +220,22 @@ bool session_build(session *s, const parallel_settings *parallel, double sequenc
     return true;
 }
 
+bool session_save(const session *s, const char *run, int64_t step, const parameter_table *table, bool moments,
+                  const json_t *state, const option_table *tables, size_t n_tables, error *err) {
+    size_t size;
+    json_t *json = model_config_to_json(&s->config);
+    char *config = json_format(json, true, &size), *ini = option_write(tables, n_tables);
+    checkpoint_file files[2 + TOKENIZER_FILES] = {{"config.json", config, size}, {"config.ini", ini, strlen(ini)}};
+    const tokenizer_files *vocabulary = tokenizer_files_of(s->tok);
+    for (size_t i = 0; i < vocabulary->n; i++)
+        files[2 + i] = (checkpoint_file){vocabulary->file[i].name, vocabulary->file[i].text, vocabulary->file[i].size};
+    bool ok = checkpoint_save(s->topo.world, run, step, table, moments, state, files, 2 + vocabulary->n, err);
+    memory_free(ini);
+    memory_free(config);
+    json_decref(json);
+    return ok;
+}
+
 void session_close(session *s) {
     if (s->model.mine) model_destroy(&s->model);
     placement_destroy(&s->place);
