@@ -7,7 +7,6 @@ const char *const manifest_part_names[PARTS] = {"parameters", "moment1", "moment
 
 // ---- names --------------------------------------------------------------------------------------------------------
 
-
 static bool is_dataset_name(const char *name) {
     static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./";
     size_t length = strlen(name);

@@ -6,6 +6,28 @@
 
 #include "data/internal.h"
 
+// Of each test: an empty folder and small_tokenizer.
+static char *folder;
+static tokenizer *tok;
+static error err;
+
+static inline int setup(void **state) {
+    (void)state;
+    folder = test_folder();
+    tok = small_tokenizer();
+    error_clear(&err);
+    return 0;
+}
+
+static inline int teardown(void **state) {
+    (void)state;
+    error_clear(&err);
+    assert_true(file_remove_tree(folder, &err));
+    memory_free(folder);
+    tokenizer_destroy(tok);
+    return 0;
+}
+
 // Makes folder/tokens of files (paths below folder, ended by NULL) as `ranks` ranks would, one after the other; each
 // takes as many files as the others, the last one the rest.
 static inline bool make_shards(const char *folder, const char *const *files, const tokenizer *tok, shards_job job,

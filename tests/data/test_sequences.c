@@ -1,27 +1,6 @@
 // Full-sentence packing against a naive twin, and batches of sequences.
 #include "corpora.h"
 
-static char *folder;
-static tokenizer *tok;
-static error err;
-
-static int setup(void **state) {
-    (void)state;
-    folder = test_folder();
-    tok = small_tokenizer();
-    error_clear(&err);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    error_clear(&err);
-    assert_true(file_remove_tree(folder, &err));
-    memory_free(folder);
-    tokenizer_destroy(tok);
-    return 0;
-}
-
 typedef struct {
     shards s;
     sequences q;

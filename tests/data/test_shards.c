@@ -1,27 +1,6 @@
 // Token shards: documents of text files, what comes out of them, and what is refused.
 #include "corpora.h"
 
-static char *folder;
-static tokenizer *tok;
-static error err;
-
-static int setup(void **state) {
-    (void)state;
-    folder = test_folder();
-    tok = small_tokenizer();
-    error_clear(&err);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    error_clear(&err);
-    assert_true(file_remove_tree(folder, &err));
-    memory_free(folder);
-    tokenizer_destroy(tok);
-    return 0;
-}
-
 #define FILES(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 static void make(const char *const *files, shards_job job) {

@@ -1,9 +1,8 @@
 // Byte-level BPE over small vocabularies that stand in the test: each rule by an example or two, merging against a
 // naive twin, files that are wrong, and training.
-#include "../support.h"
+#include "pieces.h"
 
 #include "storage/storage.h"
-#include "tokenizer/tokenizer.h"
 
 // U+0120 (Ġ) stands for a space, U+010A (Ċ) for a newline.
 static const char all_pieces[] =
@@ -27,22 +26,6 @@ static tokenizer *load(const char *pieces, const char *merges) {
 }
 
 // ---- what becomes of a text ----------------------------------------------------------------------------------------
-
-// The pieces of a text, joined by spaces. Caller frees.
-static char *pieces_of(const tokenizer *t, const char *text, size_t size, int64_t *replaced) {
-    int32_t *ids = NULL;
-    size_t n = 0, capacity = 0;
-    size_t added = tokenizer_encode(t, text, size, &ids, &n, &capacity, replaced);
-    assert_int_equal(added, n);
-    char *all = memory_string("");
-    for (size_t i = 0; i < n; i++) {
-        char *longer = memory_format("%s%s%s", all, i ? " " : "", tokenizer_piece(t, ids[i]));
-        memory_free(all);
-        all = longer;
-    }
-    memory_free(ids);
-    return all;
-}
 
 // Twice with the same tokenizer: the second time out of its memory for words.
 static void check_sized(const char *text, size_t size, const char *pieces, int64_t replaced) {

@@ -1,7 +1,5 @@
 // Text to ids over a small vocabulary that stands in the test: each rule of BERT's clean-up by an example or two.
-#include "../support.h"
-
-#include "tokenizer/tokenizer.h"
+#include "pieces.h"
 
 static const char vocabulary[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n"
                                  "un\n##aff\n##able\nunaffable\nthe\n##s\na\n##a\ne\n##e\n!\n,\n[\n]\ncls\n中\n国\n"
@@ -12,22 +10,6 @@ static tokenizer *load(const char *text, size_t size, bool lower_case) {
     tokenizer *t = tokenizer_load_text(text, size, lower_case, "here", &err);
     if (!t) fail_msg("%s", err.text);
     return t;
-}
-
-// The pieces of a text, joined by spaces. Caller frees.
-static char *pieces_of(const tokenizer *t, const char *text, size_t size, int64_t *replaced) {
-    int32_t *ids = NULL;
-    size_t n = 0, capacity = 0;
-    size_t added = tokenizer_encode(t, text, size, &ids, &n, &capacity, replaced);
-    assert_int_equal(added, n);
-    char *all = memory_string("");
-    for (size_t i = 0; i < n; i++) {
-        char *longer = memory_format("%s%s%s", all, i ? " " : "", tokenizer_piece(t, ids[i]));
-        memory_free(all);
-        all = longer;
-    }
-    memory_free(ids);
-    return all;
 }
 
 static void check_sized(bool lower_case, const char *text, size_t size, const char *pieces, int64_t replaced) {
