@@ -9,9 +9,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
-static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
 #define PAF_VERSION "0.1.0"
+
+static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // ---- errors (error.c) ---------------------------------------------------------------------------------------------
 //

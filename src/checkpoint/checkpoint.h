@@ -61,8 +61,7 @@ bool checkpoint_list(const char *run, FILE *out, error *err);
 bool checkpoint_show(const char *path, FILE *out, error *err);   // counters, layout, tensors with shapes and pieces
 bool checkpoint_verify(const char *path, FILE *out, error *err); // every file against its checksum; ERROR_DAMAGED
 
-// ---- tensors from Hugging Face (foreign.c)
-// ---------------------------------------------------------------------------
+// ---- tensors from Hugging Face (foreign.c) -------------------------------------------------------------------------
 //
 // A model.safetensors, whole or split, by paf's names: without `bert.` or `roberta.` in front, and LayerNorm's weight
 // and bias so called. Local to the rank.
