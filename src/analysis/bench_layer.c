@@ -1,4 +1,4 @@
-#include "analysis/analysis.h"
+#include "analysis/internal.h"
 
 #include "data/data.h"
 #include "model/model.h"
@@ -6,7 +6,6 @@
 
 #include <math.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define ROW(key, type, field, ...)                                                                                     \
@@ -32,7 +31,7 @@ typedef struct {
     topology topo;
     placement place;
     model m;
-    double *seconds;          // [repeats]
+    series times;
     double spans[SPAN_COUNT]; // summed over repeats and the team's ranks
 } variant;
 
@@ -81,14 +80,14 @@ static bool open_variant(bench *b, variant *v, error *err) {
                                    .exchange = v->team ? s->exchange : "local"};
     if (!model_create(&v->m, &config, &request, &v->topo, &v->place, err)) return false;
     parameter_initialise(&v->m.table, 1, config.initializer_range);
-    v->seconds = memory_allocate((size_t)s->repeats, sizeof *v->seconds);
+    v->times = series_create(s->repeats);
     model_forward(&v->m, &b->batch, (model_pass){.train = true}); // fills the first slot, and touches all memory
     memset(v->m.dlogits, 0, (size_t)b->batch.sequences * sizeof *v->m.dlogits);
     model_backward(&v->m, &b->batch, (model_pass){.train = true});
     return true;
 }
 
-static void time_variant(bench *b, variant *v, int64_t repeat) {
+static void time_variant(bench *b, variant *v) {
     comm_barrier_asleep(v->topo.world);
     if (in_team(v)) {
         double spans[SPAN_COUNT];
@@ -99,7 +98,7 @@ static void time_variant(bench *b, variant *v, int64_t repeat) {
         model_layers_forward(&v->m, &b->batch, (model_pass){.train = true});
         model_layers_backward(&v->m, &b->batch, (model_pass){.train = true});
         comm_barrier(v->topo.team_comm);
-        v->seconds[repeat] = time_now() - before;
+        series_add(&v->times, time_now() - before);
         time_span_collect(spans);
         for (int i = 0; i < SPAN_COUNT; i++) v->spans[i] += spans[i];
     }
@@ -117,40 +116,23 @@ static void measure_peaks(bench *b) {
 
 // ---- what came out
 
-static int compare_doubles(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double quantile(const double *sorted, int64_t n, double q) {
-    return sorted[(int64_t)(q * (double)(n - 1) + 0.5)];
-}
-
 static json_t *report_variant(bench *b, variant *v, double one_rank) {
-    int64_t n = b->settings->repeats;
-    double median = quantile(v->seconds, n, 0.5), all = 0;
+    double median = series_median(&v->times), all = 0;
     double gflops = b->work / median / 1e9, peak = b->peak[v->team], share = 100 * gflops / peak;
     for (int i = 0; i < SPAN_COUNT; i++) all += v->spans[i] / 100;
     printf("%-18s %8.2f %8.2f to %-8.2f %9.2f %9.1f %7.0f %% %6.0f %5.0f %5.1f %5.1f\n", v->name, 1e3 * median,
-           1e3 * quantile(v->seconds, n, 0.25), 1e3 * quantile(v->seconds, n, 0.75), one_rank / median, gflops, share,
-           v->spans[SPAN_ATTENTION] / all, v->spans[SPAN_FFN] / all, v->spans[SPAN_EXCHANGE] / all,
+           1e3 * series_quantile(&v->times, 0.25), 1e3 * series_quantile(&v->times, 0.75), one_rank / median, gflops,
+           share, v->spans[SPAN_ATTENTION] / all, v->spans[SPAN_FFN] / all, v->spans[SPAN_EXCHANGE] / all,
            v->spans[SPAN_IDLE] / all);
-    return json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "variant", v->name, "median_s", median,
-                     "quarter_s", quantile(v->seconds, n, 0.25), "three_quarters_s", quantile(v->seconds, n, 0.75),
-                     "speedup", one_rank / median, "gflops", gflops, "share_of_peak", share / 100, "attention",
-                     v->spans[SPAN_ATTENTION] / all / 100, "ffn", v->spans[SPAN_FFN] / all / 100, "exchange",
-                     v->spans[SPAN_EXCHANGE] / all / 100, "idle", v->spans[SPAN_IDLE] / all / 100);
+    json_t *row = json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "variant", v->name, "speedup",
+                            one_rank / median, "gflops", gflops, "share_of_peak", share / 100, "attention",
+                            v->spans[SPAN_ATTENTION] / all / 100, "ffn", v->spans[SPAN_FFN] / all / 100, "exchange",
+                            v->spans[SPAN_EXCHANGE] / all / 100, "idle", v->spans[SPAN_IDLE] / all / 100);
+    series_to_json(&v->times, row);
+    return row;
 }
 
-static void sort_times(bench *b) {
-    for (int i = 0; i < VARIANTS; i++)
-        if (b->variants[i].seconds)
-            qsort(b->variants[i].seconds, (size_t)b->settings->repeats, sizeof(double), compare_doubles);
-}
-
-static double median_of(const bench *b, int which) {
-    return quantile(b->variants[which].seconds, b->settings->repeats, 0.5);
-}
+static double median_of(const bench *b, int which) { return series_median(&b->variants[which].times); }
 
 // The bound of two pure groups: all the work over that of the busier one.
 static double bound_off(const bench *b) {
@@ -162,7 +144,7 @@ static bool report(bench *b, error *err) {
     const bench_settings *s = b->settings;
     char team[32];
     topology_team_text(team, b->attention, b->ffn);
-    sort_times(b);
+    for (int i = 0; i < VARIANTS; i++) series_sort(&b->variants[i].times);
     printf("%s: %lld layers, %lld tokens in sequences of %lld, forward and backward, dropout on, %lld rounds\n",
            s->config, (long long)s->layers, (long long)s->tokens, (long long)s->length, (long long)s->repeats);
     printf("FMA peak, measured in this run: %.0f GFLOP/s on one rank", b->peak[0]);
@@ -174,7 +156,7 @@ static bool report(bench *b, error *err) {
     for (int i = 0; i < VARIANTS; i++) {
         variant *v = &b->variants[i];
         int base = v->design == DESIGN_PAF ? PAF_ONE : SAF_ONE;
-        if (v->seconds) json_array_append_new(rows, report_variant(b, v, median_of(b, base)));
+        if (v->times.n) json_array_append_new(rows, report_variant(b, v, median_of(b, base)));
     }
     json_t *whole = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:[f,f], s:f, s:o}", "config", s->config, "team", team,
                               "layers", (json_int_t)s->layers, "tokens", (json_int_t)s->tokens, "length",
@@ -225,7 +207,7 @@ bool bench_layer(const bench_settings *settings, error *err) {
     if (ok) {
         measure_peaks(&b);
         for (int64_t r = 0; r < settings->repeats; r++) {
-            for (int i = 0; i < used; i++) time_variant(&b, &b.variants[i], r);
+            for (int i = 0; i < used; i++) time_variant(&b, &b.variants[i]);
             log_progress("round %lld/%lld", (long long)r + 1, (long long)settings->repeats);
         }
         sum_spans(&b);
@@ -234,7 +216,7 @@ bool bench_layer(const bench_settings *settings, error *err) {
     }
     for (int i = 0; i < used; i++) {
         variant *v = &b.variants[i];
-        memory_free(v->seconds);
+        series_destroy(&v->times);
         if (v->m.mine) model_destroy(&v->m);
         placement_destroy(&v->place);
         topology_destroy(&v->topo);

@@ -1,0 +1,36 @@
+#include "analysis/internal.h"
+
+#include <stdlib.h>
+
+series series_create(int64_t capacity) {
+    return (series){.seconds = memory_allocate((size_t)capacity, sizeof(double)), .capacity = capacity};
+}
+
+void series_add(series *s, double seconds) {
+    REQUIRE(s->n < s->capacity);
+    s->seconds[s->n++] = seconds;
+}
+
+static int compare_doubles(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+void series_sort(series *s) { qsort(s->seconds, (size_t)s->n, sizeof *s->seconds, compare_doubles); }
+
+double series_quantile(const series *s, double q) {
+    return s->n ? s->seconds[(int64_t)(q * (double)(s->n - 1) + 0.5)] : 0;
+}
+
+double series_median(const series *s) { return series_quantile(s, 0.5); }
+
+void series_to_json(const series *s, json_t *object) {
+    json_object_set_new(object, "median_s", json_real(series_median(s)));
+    json_object_set_new(object, "quarter_s", json_real(series_quantile(s, 0.25)));
+    json_object_set_new(object, "three_quarters_s", json_real(series_quantile(s, 0.75)));
+}
+
+void series_destroy(series *s) {
+    memory_free(s->seconds);
+    *s = (series){0};
+}
