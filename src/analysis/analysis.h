@@ -4,21 +4,25 @@
 
 #include "base/base.h"
 
+// Of all benchmarks; each has the tables that it takes, and leaves the other fields alone.
 typedef struct {
-    char config[OPTION_STRING_SIZE];   // bench.config: the layer's shape
-    char team[OPTION_STRING_SIZE];     // bench.team
-    char exchange[OPTION_STRING_SIZE]; // bench.exchange
+    char config[OPTION_STRING_SIZE];   // bench.config: the model's shape
     int64_t tokens, length;            // bench.tokens, packed in sequences of bench.length
-    int64_t layers;                    // bench.layers
     int64_t repeats;                   // bench.repeats
     char json[OPTION_STRING_SIZE];     // json
+    char team[OPTION_STRING_SIZE];     // bench.team
+    char exchange[OPTION_STRING_SIZE]; // bench.exchange
+    int64_t layers;                    // bench.layers
 } bench_settings;
 
-extern const option bench_options[];
+extern const option bench_options[];       // every benchmark's
+extern const option bench_team_options[];  // of those that measure a team
+extern const option bench_layer_options[]; // bench layer's own
 
 // Forward and backward of a stack of layers, training mode: one rank and the whole team, SAF, PAF with pure groups
-// (balance off) and PAF with even work (on), alternating in one run; medians, and the share of the cores' FMA peak,
-// measured in the same run. A table to standard output, JSON where asked. Collective over the world.
+// (balance off) and PAF with even work (on), alternating in one run; medians and spread, and the share of the cores'
+// FMA peak, measured in the same run; the two blocks of a layer on one rank, beside what their FLOP make one expect.
+// A table to standard output, JSON where asked. Collective over the world; the same error on every rank.
 bool bench_layer(const bench_settings *settings, error *err);
 
 #endif

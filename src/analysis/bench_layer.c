@@ -1,226 +1,226 @@
 #include "analysis/internal.h"
 
-#include "data/data.h"
-#include "model/model.h"
-#include "storage/storage.h"
-
 #include <math.h>
-#include <stddef.h>
 #include <string.h>
 
-#define ROW(key, type, field, ...)                                                                                     \
-    { key, type, offsetof(bench_settings, field), __VA_ARGS__ }
-const option bench_options[] = {
-    ROW("bench.config", OPTION_STRING, config, "configs/models/bert-large-uncased.json", 0, 0, NULL,
-        "the layer's shape"),
-    ROW("bench.team", OPTION_STRING, team, "auto", 0, 0, NULL, "A+F, or auto"),
-    ROW("bench.exchange", OPTION_CHOICE, exchange, "auto", 0, 0, "auto shared mpi", "how partial sums travel"),
-    ROW("bench.tokens", OPTION_INT, tokens, "1024", 1, 1 << 24, NULL, "tokens of the micro-batch"),
-    ROW("bench.length", OPTION_INT, length, "128", 1, 1 << 20, NULL, "tokens of a sequence"),
-    ROW("bench.layers", OPTION_INT, layers, "2", 1, 1000, NULL, "layers in the stack"),
-    ROW("bench.repeats", OPTION_INT, repeats, "11", 1, 10000, NULL, "rounds; each times every variant once"),
-    ROW("json", OPTION_STRING, json, "", 0, 0, NULL, "also write the figures there"),
+const option bench_layer_options[] = {
+    {"bench.layers", OPTION_INT, offsetof(bench_settings, layers), "2", 1, 1000, NULL, "layers in the stack"},
     {0},
 };
 
-// One way to compute the layers, its model on this rank, and its times.
-typedef struct {
-    const char *name;
-    model_design design;
-    bool team, balance;
-    topology topo;
-    placement place;
-    model m;
-    series times;
-    double spans[SPAN_COUNT]; // summed over repeats and the team's ranks
-} variant;
-
 enum { SAF_ONE, PAF_ONE, SAF_TEAM, PAF_OFF, PAF_ON, VARIANTS };
+enum { ATTENTION, FFN, BLOCKS };
+enum { FORWARD, BACKWARD, PASSES };
+
+static const char *const block_names[BLOCKS] = {"attention", "ffn"};
 
 typedef struct {
-    const bench_settings *settings;
-    model_config config;
-    int attention, ffn;
+    bench b;
     micro_batch batch;
-    double work;    // FLOP of a forward and a backward pass
-    double peak[2]; // GFLOP/s of one rank while the others sleep, and of the team together
+    double length;                 // tokens of a sequence
+    double work;                   // FLOP of a forward and a backward pass
+    series blocks[BLOCKS][PASSES]; // seconds of a layer on one rank, on the root
     variant variants[VARIANTS];
-} bench;
+} layer_bench;
 
-static bool in_team(const variant *v) { return comm_rank(v->topo.world) < (v->team ? v->place.team : 1); }
+// ---- a round
 
-// tokens in sequences of the wanted length, the last one shorter; ids do not matter to a layer.
-static micro_batch make_batch(int64_t tokens, int64_t length) {
-    int64_t sequences = (tokens + length - 1) / length;
-    micro_batch b = micro_batch_create(tokens, sequences);
-    b.tokens = tokens;
-    b.sequences = sequences;
-    b.longest = length < tokens ? length : tokens;
-    for (int64_t i = 0; i < tokens; i++) {
-        b.numbers[i] = i;
-        b.positions[i] = (int32_t)(i % length);
-    }
-    for (int64_t s = 0; s <= sequences; s++) b.starts[s] = (int32_t)(s * length < tokens ? s * length : tokens);
-    return b;
+static void keep_blocks(layer_bench *l, variant *v, int pass) {
+    double spans[SPAN_COUNT], layers = (double)l->b.config.layers;
+    variant_collect(v, spans);
+    if (v != &l->variants[PAF_ONE]) return;
+    series_add(&l->blocks[ATTENTION][pass], spans[SPAN_ATTENTION] / layers);
+    series_add(&l->blocks[FFN][pass], spans[SPAN_FFN] / layers);
 }
 
-static bool open_variant(bench *b, variant *v, error *err) {
-    const bench_settings *s = b->settings;
-    model_config config = b->config;
-    config.design = v->design;
-    topology_create_partial(&v->topo, v->team ? b->attention : 0, v->team ? b->ffn : 0);
-    const placement_request wanted = model_placement_request(&config, &v->topo, v->balance, (double)s->length);
-    if (!placement_create(&v->place, &wanted, err)) return false;
-    if (!in_team(v)) return true;
-    const model_request request = {.classes = 1,
-                                   .max_tokens = s->tokens,
-                                   .max_sequences = b->batch.sequences,
-                                   .longest = b->batch.longest,
-                                   .training = true,
-                                   .exchange = v->team ? s->exchange : "local"};
-    if (!model_create(&v->m, &config, &request, &v->topo, &v->place, err)) return false;
-    parameter_initialise(&v->m.table, 1, config.initializer_range);
-    v->times = series_create(s->repeats);
-    model_forward(&v->m, &b->batch, (model_pass){.train = true}); // fills the first slot, and touches all memory
-    memset(v->m.dlogits, 0, (size_t)b->batch.sequences * sizeof *v->m.dlogits);
-    model_backward(&v->m, &b->batch, (model_pass){.train = true});
-    return true;
+static void work(variant *v, void *context) {
+    layer_bench *l = context;
+    exchange_begin(v->m.ex, &v->place, l->batch.tokens);
+    model_layers_forward(&v->m, &l->batch, (model_pass){.train = true});
+    keep_blocks(l, v, FORWARD);
+    model_layers_backward(&v->m, &l->batch, (model_pass){.train = true});
+    keep_blocks(l, v, BACKWARD);
 }
 
-static void time_variant(bench *b, variant *v) {
-    comm_barrier_asleep(v->topo.world);
-    if (in_team(v)) {
-        double spans[SPAN_COUNT];
-        comm_barrier(v->topo.team_comm);
-        time_span_collect(spans);
-        double before = time_now();
-        exchange_begin(v->m.ex, &v->place, b->batch.tokens);
-        model_layers_forward(&v->m, &b->batch, (model_pass){.train = true});
-        model_layers_backward(&v->m, &b->batch, (model_pass){.train = true});
-        comm_barrier(v->topo.team_comm);
-        series_add(&v->times, time_now() - before);
-        time_span_collect(spans);
-        for (int i = 0; i < SPAN_COUNT; i++) v->spans[i] += spans[i];
-    }
-    comm_barrier_asleep(v->topo.world);
-}
-
-static void measure_peaks(bench *b) {
-    comm *world = comm_world();
-    comm_barrier_asleep(world);
-    if (comm_rank(world) == 0) b->peak[0] = peak_measure(0.3);
-    comm_barrier_asleep(world);
-    if (comm_rank(world) < b->attention + b->ffn || comm_rank(world) == 0) b->peak[1] = peak_measure(0.3);
-    comm_sum_doubles(world, b->peak, 2);
+// Fills the first slot and the gradient that backward begins from, and touches all memory.
+static void warm_up(variant *v, const micro_batch *batch) {
+    model_forward(&v->m, batch, (model_pass){.train = true});
+    for (int64_t i = 0; i < v->m.head_n; i++) v->m.dlogits[i] = 1;
+    model_backward(&v->m, batch, (model_pass){.train = true});
 }
 
 // ---- what came out
 
-static json_t *report_variant(bench *b, variant *v, double one_rank) {
-    double median = series_median(&v->times), all = 0;
-    double gflops = b->work / median / 1e9, peak = b->peak[v->team], share = 100 * gflops / peak;
-    for (int i = 0; i < SPAN_COUNT; i++) all += v->spans[i] / 100;
-    printf("%-18s %8.2f %8.2f to %-8.2f %9.2f %9.1f %7.0f %% %6.0f %5.0f %5.1f %5.1f\n", v->name, 1e3 * median,
-           1e3 * series_quantile(&v->times, 0.25), 1e3 * series_quantile(&v->times, 0.75), one_rank / median, gflops,
-           share, v->spans[SPAN_ATTENTION] / all, v->spans[SPAN_FFN] / all, v->spans[SPAN_EXCHANGE] / all,
-           v->spans[SPAN_IDLE] / all);
-    json_t *row = json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "variant", v->name, "speedup",
-                            one_rank / median, "gflops", gflops, "share_of_peak", share / 100, "attention",
-                            v->spans[SPAN_ATTENTION] / all / 100, "ffn", v->spans[SPAN_FFN] / all / 100, "exchange",
-                            v->spans[SPAN_EXCHANGE] / all / 100, "idle", v->spans[SPAN_IDLE] / all / 100);
+static double median(const layer_bench *l, int which) { return series_median(&l->variants[which].times); }
+
+static json_t *report_variant(const layer_bench *l, const variant *v) {
+    double seconds = series_median(&v->times), gflops = l->work / seconds / 1e9;
+    double speedup = median(l, v->design == DESIGN_PAF ? PAF_ONE : SAF_ONE) / seconds,
+           share = gflops / l->b.peak[v->team];
+    printf("%-18s %8.2f %8.2f to %-8.2f %9.2f %9.1f %7.0f %% %6.0f %5.0f %5.1f %5.1f\n", v->name, 1e3 * seconds,
+           1e3 * series_quantile(&v->times, 0.25), 1e3 * series_quantile(&v->times, 0.75), speedup, gflops, 100 * share,
+           100 * variant_share(v, SPAN_ATTENTION), 100 * variant_share(v, SPAN_FFN),
+           100 * variant_share(v, SPAN_EXCHANGE), 100 * variant_share(v, SPAN_IDLE));
+    json_t *row = json_pack("{s:s, s:f, s:f, s:f}", "variant", v->name, "speedup", speedup, "gflops", gflops,
+                            "share_of_peak", share);
+    variant_set_shares(v, row);
     series_to_json(&v->times, row);
     return row;
 }
 
-static double median_of(const bench *b, int which) { return series_median(&b->variants[which].times); }
-
-// The bound of two pure groups: all the work over that of the busier one.
-static double bound_off(const bench *b) {
-    double attention = model_attention_work(&b->config, (double)b->settings->length), ffn = model_ffn_work(&b->config);
-    return b->attention ? (attention + ffn) / fmax(attention / b->attention, ffn / b->ffn) : 1;
+static json_t *report_block(const layer_bench *l, int block, double flop) {
+    const double times[] = {1, 2}; // a backward pass has twice the work
+    json_t *row = json_object();
+    printf("%-18s", block_names[block]);
+    for (int p = 0; p < PASSES; p++) {
+        const series *s = &l->blocks[block][p];
+        double gflops = times[p] * flop / series_median(s) / 1e9;
+        json_t *figures = json_pack("{s:f}", "gflops", gflops);
+        series_to_json(s, figures);
+        json_object_set_new(row, p ? "backward" : "forward", figures);
+        printf(" %8.2f %8.2f to %-8.2f %9.1f", 1e3 * series_median(s), 1e3 * series_quantile(s, 0.25),
+               1e3 * series_quantile(s, 0.75), gflops);
+    }
+    printf("\n");
+    return row;
 }
 
-static bool report(bench *b, error *err) {
-    const bench_settings *s = b->settings;
-    char team[32];
-    topology_team_text(team, b->attention, b->ffn);
-    for (int i = 0; i < VARIANTS; i++) series_sort(&b->variants[i].times);
-    printf("%s: %lld layers, %lld tokens in sequences of %lld, forward and backward, dropout on, %lld rounds\n",
-           s->config, (long long)s->layers, (long long)s->tokens, (long long)s->length, (long long)s->repeats);
-    printf("FMA peak, measured in this run: %.0f GFLOP/s on one rank", b->peak[0]);
-    if (b->ffn) printf(", %.0f on team %s; bound of pure groups %.2f", b->peak[1], team, bound_off(b));
-    printf("\n\n");
+// The blocks of a layer on one rank, and what pure groups can make of them: by their FLOP, and by their times.
+static json_t *report_blocks(const layer_bench *l) {
+    double flop[BLOCKS] = {model_attention_work(&l->b.config, l->length), model_ffn_work(&l->b.config)};
+    double seconds[BLOCKS], ratio = flop[ATTENTION] / flop[FFN];
+    json_t *blocks = json_object();
+    printf("\n%-18s %8s %20s %9s %8s %20s %9s\n", "one layer, one rank", "fwd ms", "quartiles", "GFLOP/s", "bwd ms",
+           "quartiles", "GFLOP/s");
+    for (int k = 0; k < BLOCKS; k++) {
+        json_object_set_new(blocks, block_names[k], report_block(l, k, flop[k] * (double)l->b.settings->tokens));
+        seconds[k] = series_median(&l->blocks[k][FORWARD]) + series_median(&l->blocks[k][BACKWARD]);
+    }
+    double measured = seconds[ATTENTION] / seconds[FFN];
+    double in_theory = bench_bound(&l->b, flop[ATTENTION], flop[FFN]);
+    double in_practice = bench_bound(&l->b, seconds[ATTENTION], seconds[FFN]);
+    printf("attention : FFN    %.3f by FLOP, %.3f by time\n", ratio, measured);
+    if (bench_has_team(&l->b)) printf("bound, pure groups %.3f by FLOP, %.3f by time\n", in_theory, in_practice);
+    json_t *figures = json_pack("{s:f, s:f, s:f, s:f}", "flop_ratio", ratio, "time_ratio", measured, "bound_by_flop",
+                                in_theory, "bound_by_time", in_practice);
+    json_object_update(blocks, figures);
+    json_decref(figures);
+    return blocks;
+}
+
+// Of variants that alternate, round by round.
+static const struct {
+    const char *key, *text;
+    int over, under;
+} ratios[] = {
+    {"speedup", "PAF, balance on, against one rank", PAF_ONE, PAF_ON},
+    {"speedup_off", "PAF, balance off, against one rank", PAF_ONE, PAF_OFF},
+    {"paf_over_saf", "PAF, balance on, against SAF, team", SAF_TEAM, PAF_ON},
+};
+
+#define RATIOS (sizeof ratios / sizeof *ratios)
+
+static void report_ratios(series *found, json_t *whole) {
+    printf("\n");
+    for (size_t i = 0; i < RATIOS; i++) {
+        printf("%-36s %.3f, quartiles %.3f to %.3f\n", ratios[i].text, series_median(&found[i]),
+               series_quantile(&found[i], 0.25), series_quantile(&found[i], 0.75));
+        series_set_json(&found[i], whole, ratios[i].key);
+        series_destroy(&found[i]);
+    }
+}
+
+static void sort_times(layer_bench *l, int used) {
+    for (int i = 0; i < used; i++) series_sort(&l->variants[i].times);
+    for (int k = 0; k < BLOCKS; k++)
+        for (int p = 0; p < PASSES; p++) series_sort(&l->blocks[k][p]);
+}
+
+// On the root. The caller's.
+static json_t *report(layer_bench *l, int used) {
+    const bench_settings *s = l->b.settings;
+    json_t *whole = bench_json_head(&l->b), *rows = json_array();
+    char what[128];
+    snprintf(what, sizeof what, "%lld layers, %lld tokens in sequences of %lld, forward and backward, dropout on",
+             (long long)s->layers, (long long)s->tokens, (long long)s->length);
+    bench_print_head(&l->b, what);
+    series found[RATIOS];
+    for (size_t i = 0; used == VARIANTS && i < RATIOS; i++)
+        found[i] = series_ratio(&l->variants[ratios[i].over].times, &l->variants[ratios[i].under].times);
+    sort_times(l, used);
     printf("%-18s %8s %20s %9s %9s %9s %6s %5s %5s %5s\n", "", "ms", "quartiles", "speed-up", "GFLOP/s", "of peak",
            "attn", "ffn", "exch", "idle");
-    json_t *rows = json_array();
-    for (int i = 0; i < VARIANTS; i++) {
-        variant *v = &b->variants[i];
-        int base = v->design == DESIGN_PAF ? PAF_ONE : SAF_ONE;
-        if (v->times.n) json_array_append_new(rows, report_variant(b, v, median_of(b, base)));
-    }
-    json_t *whole = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:[f,f], s:f, s:o}", "config", s->config, "team", team,
-                              "layers", (json_int_t)s->layers, "tokens", (json_int_t)s->tokens, "length",
-                              (json_int_t)s->length, "repeats", (json_int_t)s->repeats, "peak_gflops", b->peak[0],
-                              b->peak[1], "bound_off", bound_off(b), "variants", rows);
-    if (b->ffn) {
-        json_object_set_new(whole, "speedup", json_real(median_of(b, PAF_ONE) / median_of(b, PAF_ON)));
-        json_object_set_new(whole, "speedup_off", json_real(median_of(b, PAF_ONE) / median_of(b, PAF_OFF)));
-        json_object_set_new(whole, "paf_over_saf", json_real(median_of(b, SAF_TEAM) / median_of(b, PAF_ON)));
-    }
-    bool ok = !*s->json || json_write(s->json, whole, err);
-    json_decref(whole);
-    return ok;
+    for (int i = 0; i < used; i++) json_array_append_new(rows, report_variant(l, &l->variants[i]));
+    json_object_set_new(whole, "variants", rows);
+    if (used == VARIANTS) report_ratios(found, whole);
+    json_object_set_new(whole, "blocks", report_blocks(l));
+    json_object_set_new(
+        whole, "bound_off",
+        json_real(bench_bound(&l->b, model_attention_work(&l->b.config, l->length), model_ffn_work(&l->b.config))));
+    return whole;
 }
 
-// Spans of a team are looked at together.
-static void sum_spans(bench *b) {
-    for (int i = 0; i < VARIANTS; i++) comm_sum_doubles(comm_world(), b->variants[i].spans, SPAN_COUNT);
+// ---- the run
+
+// The batch, and shapes that suit it: of the embeddings only the first layer's input is wanted.
+static void make_batch(layer_bench *l) {
+    const bench_settings *s = l->b.settings;
+    l->b.config.vocabulary = 64;
+    if (l->b.config.positions < s->length + 2) l->b.config.positions = s->length + 2; // RoBERTa's count from 2
+    l->batch = synthetic_batch(s->tokens, s->length, l->b.config.vocabulary);
+    l->length = batch_typical_length(&l->batch);
+    l->work = model_step_work(&l->b.config, (double)s->tokens, l->length);
+    for (int k = 0; k < BLOCKS; k++)
+        for (int p = 0; p < PASSES; p++) l->blocks[k][p] = series_create(s->repeats);
+}
+
+static bool open_variants(layer_bench *l, int used, error *err) {
+    const model_request request = {.classes = 1,
+                                   .max_tokens = l->batch.tokens,
+                                   .max_sequences = l->batch.sequences,
+                                   .longest = l->batch.longest,
+                                   .training = true,
+                                   .exchange = l->b.settings->exchange};
+    for (int i = 0; i < used; i++) {
+        variant *v = &l->variants[i];
+        if (!variant_open(v, &l->b, l->length, request, err)) return false;
+        if (v->inside) warm_up(v, &l->batch);
+    }
+    return true;
+}
+
+static void measure(layer_bench *l, int used) {
+    int64_t rounds = l->b.settings->repeats;
+    for (int64_t r = 0; r < rounds; r++) {
+        bench_measure_peak(&l->b);
+        for (int i = 0; i < used; i++) variant_time(&l->variants[i], work, l);
+        bench_log_progress(&l->b, r + 1, rounds);
+    }
+    bench_settle(&l->b);
+    for (int i = 0; i < used; i++) variant_sum_spans(&l->variants[i]);
 }
 
 bool bench_layer(const bench_settings *settings, error *err) {
-    comm *world = comm_world();
-    bench b = {
-        .settings = settings,
-        .variants = {[SAF_ONE] = {.name = "SAF, one rank", .design = DESIGN_SAF, .team = false, .balance = false},
-                     [PAF_ONE] = {.name = "PAF, one rank", .design = DESIGN_PAF, .team = false, .balance = false},
-                     [SAF_TEAM] = {.name = "SAF, team", .design = DESIGN_SAF, .team = true, .balance = false},
-                     [PAF_OFF] = {.name = "PAF, balance off", .design = DESIGN_PAF, .team = true, .balance = false},
-                     [PAF_ON] = {.name = "PAF, balance on", .design = DESIGN_PAF, .team = true, .balance = true}}};
-    int used = comm_size(world) > 1 ? VARIANTS : SAF_TEAM; // one rank has no team
-    if (model_config_read(&b.config, settings->config, "auto", err)) {
-        b.config.layers = settings->layers;
-        b.config.vocabulary = 64;
-        if (b.config.positions < settings->length) b.config.positions = settings->length;
-        topology_parse_team(&b.attention, &b.ffn, settings->team, comm_size(world),
-                            model_attention_work(&b.config, (double)settings->length), model_ffn_work(&b.config),
-                            b.config.heads, err);
-    }
-    if (!comm_agree(world, err)) return false;
-    b.batch = make_batch(settings->tokens, settings->length);
-    double length = (double)(settings->length < settings->tokens ? settings->length : settings->tokens);
-    b.work = model_step_work(&b.config, (double)settings->tokens, length);
-    for (int i = 0; i < used && err->kind == ERROR_NONE; i++) {
-        open_variant(&b, &b.variants[i], err);
-        comm_agree(world, err);
-    }
-    bool ok = err->kind == ERROR_NONE;
+    layer_bench l = {.variants = {[SAF_ONE] = {.name = "SAF, one rank", .design = DESIGN_SAF},
+                                  [PAF_ONE] = {.name = "PAF, one rank", .design = DESIGN_PAF},
+                                  [SAF_TEAM] = {.name = "SAF, team", .design = DESIGN_SAF, .team = true},
+                                  [PAF_OFF] = {.name = "PAF, balance off", .design = DESIGN_PAF, .team = true},
+                                  [PAF_ON] = {.name = "PAF, balance on", .design = DESIGN_PAF, .team = true}}};
+    l.variants[PAF_ON].balance = true;
+    bool ok = bench_open(&l.b, "layer", settings, "auto", settings->layers, err);
+    int used = bench_has_team(&l.b) ? VARIANTS : SAF_TEAM; // one rank has no team
     if (ok) {
-        measure_peaks(&b);
-        for (int64_t r = 0; r < settings->repeats; r++) {
-            for (int i = 0; i < used; i++) time_variant(&b, &b.variants[i]);
-            log_progress("round %lld/%lld", (long long)r + 1, (long long)settings->repeats);
-        }
-        sum_spans(&b);
-        if (comm_rank(world) == 0) report(&b, err);
-        ok = comm_agree(world, err);
+        make_batch(&l);
+        ok = open_variants(&l, used, err);
     }
-    for (int i = 0; i < used; i++) {
-        variant *v = &b.variants[i];
-        series_destroy(&v->times);
-        if (v->m.mine) model_destroy(&v->m);
-        placement_destroy(&v->place);
-        topology_destroy(&v->topo);
+    if (ok) {
+        measure(&l, used);
+        ok = bench_finish(&l.b, comm_rank(comm_world()) == 0 ? report(&l, used) : NULL, err);
     }
-    micro_batch_destroy(&b.batch);
+    for (int i = 0; i < used; i++) variant_close(&l.variants[i]);
+    for (int k = 0; k < BLOCKS; k++)
+        for (int p = 0; p < PASSES; p++) series_destroy(&l.blocks[k][p]);
+    micro_batch_destroy(&l.batch);
+    bench_close(&l.b);
     return ok;
 }

@@ -24,10 +24,25 @@ double series_quantile(const series *s, double q) {
 
 double series_median(const series *s) { return series_quantile(s, 0.5); }
 
+series series_ratio(const series *a, const series *b) {
+    REQUIRE(a->n == b->n);
+    series ratio = series_create(a->n > 0 ? a->n : 1);
+    for (int64_t i = 0; i < a->n; i++) series_add(&ratio, a->seconds[i] / b->seconds[i]);
+    series_sort(&ratio);
+    return ratio;
+}
+
 void series_to_json(const series *s, json_t *object) {
     json_object_set_new(object, "median_s", json_real(series_median(s)));
     json_object_set_new(object, "quarter_s", json_real(series_quantile(s, 0.25)));
     json_object_set_new(object, "three_quarters_s", json_real(series_quantile(s, 0.75)));
+}
+
+void series_set_json(const series *s, json_t *object, const char *name) {
+    char quartiles[64];
+    snprintf(quartiles, sizeof quartiles, "%s_quartiles", name);
+    json_object_set_new(object, name, json_real(series_median(s)));
+    json_object_set_new(object, quartiles, json_pack("[f, f]", series_quantile(s, 0.25), series_quantile(s, 0.75)));
 }
 
 void series_destroy(series *s) {

@@ -1,25 +1,75 @@
 #include "analysis/analysis.h"
 #include "cli/cli.h"
+#include "parallel/parallel.h"
 
 #include <string.h>
 
+#define MOST_TABLES 3
+
+// A benchmark: what it is called and tells of itself, the options that it takes, and what it does. All of them read
+// into one struct of settings.
+typedef struct {
+    command command;                 // whose run is not looked at
+    const option *rows[MOST_TABLES]; // NULL behind the last
+    bool (*measure)(const bench_settings *settings, error *err);
+} benchmark;
+
+static const benchmark benchmarks[] = {
+    {{.name = "layer",
+      .usage = "bench layer [--config FILE.ini] [--section.key=value ...]",
+      .summary = "a stack of layers, forward and backward: one rank and a team, SAF and PAF; its blocks on one rank",
+      .details = "example: launch/mpi 2 build/paf bench layer --bench.length=512 --json=layer.json\n"
+                 "Ranks that a variant does not use sleep. attn, ffn, exch and idle are per cent of the ranks' time."},
+     {bench_options, bench_team_options, bench_layer_options},
+     bench_layer},
+};
+#define N_BENCHMARKS (sizeof benchmarks / sizeof *benchmarks)
+
+static void print_overview(FILE *out) {
+    fprintf(out, "usage: paf %s\n\n%s\n\n", command_bench.usage, command_bench.summary);
+    for (size_t i = 0; i < N_BENCHMARKS; i++)
+        fprintf(out, "  %-10s %s\n", benchmarks[i].command.name, benchmarks[i].command.summary);
+    fprintf(out, "\n`paf bench NAME --help` lists the options of one.\n");
+}
+
+static const benchmark *find(const char *name, error *err) {
+    const char *nearest = benchmarks[0].command.name;
+    for (size_t i = 0; i < N_BENCHMARKS; i++) {
+        const char *other = benchmarks[i].command.name;
+        if (!strcmp(name, other)) return &benchmarks[i];
+        if (option_distance(name, other) < option_distance(name, nearest)) nearest = other;
+    }
+    error_set(err, ERROR_INPUT, "there is no bench %s; did you mean bench %s? `paf bench --help` lists them", name,
+              nearest);
+    return NULL;
+}
+
 static int run(int argc, char **argv) {
     bench_settings settings = {0};
-    option_table table = {bench_options, &settings};
+    option_table tables[MOST_TABLES];
     error err = {0};
-    bool helped;
-    if (!cli_read_options(&command_bench, &table, 1, &argc, argv, &helped, &err)) return cli_fail(&err);
+    bool helped = argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"));
+    if (helped && comm_rank(comm_world()) == 0) print_overview(stdout);
     if (helped) return 0;
-    if (argc != 2 || strcmp(argv[1], "layer")) error_set(&err, ERROR_INPUT, "bench wants one of: layer");
-    if (err.kind != ERROR_NONE || !bench_layer(&settings, &err)) return cli_fail(&err);
+    if (argc < 2 || argv[1][0] == '-') {
+        error_set(&err, ERROR_INPUT, "which one? paf %s; `paf bench --help` tells of each", command_bench.usage);
+        return cli_fail(&err);
+    }
+    const benchmark *b = find(argv[1], &err);
+    if (!b) return cli_fail(&err);
+    size_t n = 0;
+    for (; n < MOST_TABLES && b->rows[n]; n++) tables[n] = (option_table){b->rows[n], &settings};
+    argc--, argv++;
+    if (!cli_read_options(&b->command, tables, n, &argc, argv, &helped, &err)) return cli_fail(&err);
+    if (helped) return 0;
+    if (argc > 1) error_set(&err, ERROR_INPUT, "bench %s: what is %s? Options begin with --", argv[0], argv[1]);
+    if (err.kind != ERROR_NONE || !b->measure(&settings, &err)) return cli_fail(&err);
     return 0;
 }
 
 const command command_bench = {
     .name = "bench",
     .usage = "bench layer [--section.key=value ...]",
-    .summary = "how fast a layer is: one rank and a team, SAF and PAF, side by side",
-    .details = "example: launch/mpi 2 build/paf bench layer --bench.length=128\n"
-               "Ranks that a variant does not use sleep. attn, ffn, exch and idle are per cent of the ranks' time.",
+    .summary = "how fast this machine is at what paf does: tables, and JSON with --json=FILE",
     .run = run,
 };

@@ -83,9 +83,9 @@ typedef struct {
 
 // The sizes of a team from its text and the number of ranks it may have; `auto` is one rank, or as even as
 // attention_work : ffn_work allows, at most heads attention ranks. A text that does not fit the ranks is an error that
-// says which would. Local.
-bool topology_parse_team(int *attention, int *ffn, const char *text, int ranks, double attention_work, double ffn_work,
-                         int64_t heads, error *err);
+// says which would, and how to say so with this option. Local.
+bool topology_parse_team(int *attention, int *ffn, const char *option_name, const char *text, int ranks,
+                         double attention_work, double ffn_work, int64_t heads, error *err);
 // Collective over the world.
 bool topology_create(topology *t, const parallel_settings *settings, double attention_work, double ffn_work,
                      int64_t heads, error *err);

@@ -54,8 +54,8 @@ static bool read_groups(const char *text, int *attention, int *ffn) {
     return read_size(&text, attention) && *text++ == '+' && read_size(&text, ffn) && !*text;
 }
 
-bool topology_parse_team(int *attention, int *ffn, const char *text, int ranks, double attention_work, double ffn_work,
-                         int64_t heads, error *err) {
+bool topology_parse_team(int *attention, int *ffn, const char *option_name, const char *text, int ranks,
+                         double attention_work, double ffn_work, int64_t heads, error *err) {
     char would[32];
     int suggested = ranks > 1 ? best_attention_ranks(ranks, attention_work, ffn_work, heads) : 0;
     topology_team_text(would, suggested, ranks > 1 ? ranks - suggested : 0);
@@ -67,16 +67,15 @@ bool topology_parse_team(int *attention, int *ffn, const char *text, int ranks, 
     }
     bool pair = read_groups(text, attention, ffn);
     if (!pair && strcmp(text, "1"))
-        return error_set(
-            err, ERROR_INPUT,
-            "parallel.team=%s: expected 1, auto, or A+F with A attention ranks and F FFN ranks, such as %s", text,
-            would);
+        return error_set(err, ERROR_INPUT,
+                         "%s=%s: expected 1, auto, or A+F with A attention ranks and F FFN ranks, such as %s",
+                         option_name, text, would);
     int wanted = pair ? *attention + *ffn : 1;
     if (!pair) *attention = *ffn = 0;
     if (wanted != ranks)
-        return error_set(err, ERROR_INPUT,
-                         "parallel.team=%s wants %d rank%s, but there %s %d; start %d, or say --parallel.team=%s", text,
-                         wanted, wanted == 1 ? "" : "s", ranks == 1 ? "is" : "are", ranks, wanted, would);
+        return error_set(err, ERROR_INPUT, "%s=%s wants %d rank%s, but there %s %d; start %d, or say --%s=%s",
+                         option_name, text, wanted, wanted == 1 ? "" : "s", ranks == 1 ? "is" : "are", ranks, wanted,
+                         option_name, would);
     return true;
 }
 
@@ -89,7 +88,8 @@ bool topology_create(topology *t, const parallel_settings *settings, double atte
                          "%d ranks cannot be cut into %d replicas x %d stages; start a multiple of %d", size,
                          t->replicas, t->stages, teams);
     t->team = size / teams;
-    if (!topology_parse_team(&t->attention, &t->ffn, settings->team, t->team, attention_work, ffn_work, heads, err))
+    if (!topology_parse_team(&t->attention, &t->ffn, "parallel.team", settings->team, t->team, attention_work, ffn_work,
+                             heads, err))
         return false;
     t->team_rank = rank % t->team;
     t->replica = rank / t->team % t->replicas;

@@ -13,7 +13,8 @@ typedef struct {
 static team parse(const char *text, int ranks) {
     team t;
     error err = {0};
-    if (!topology_parse_team(&t.attention, &t.ffn, text, ranks, WORK, HEADS, &err)) fail_msg("%s", err.text);
+    if (!topology_parse_team(&t.attention, &t.ffn, "parallel.team", text, ranks, WORK, HEADS, &err))
+        fail_msg("%s", err.text);
     return t;
 }
 
@@ -25,7 +26,8 @@ static void assert_team(team t, int attention, int ffn) {
 static void assert_refuses(const char *text, int ranks, const char *message) {
     team t;
     error err = {0};
-    if (topology_parse_team(&t.attention, &t.ffn, text, ranks, WORK, HEADS, &err)) fail_msg("%s was taken", text);
+    if (topology_parse_team(&t.attention, &t.ffn, "parallel.team", text, ranks, WORK, HEADS, &err))
+        fail_msg("%s was taken", text);
     assert_int_equal(err.kind, ERROR_INPUT);
     assert_string_equal(err.text, message);
 }
@@ -61,7 +63,7 @@ static void test_huge_numbers(void **state) {
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         team t;
         error err = {0};
-        assert_false(topology_parse_team(&t.attention, &t.ffn, texts[i], 2, WORK, HEADS, &err));
+        assert_false(topology_parse_team(&t.attention, &t.ffn, "parallel.team", texts[i], 2, WORK, HEADS, &err));
         assert_int_equal(err.kind, ERROR_INPUT);
         assert_non_null(strstr(err.text, texts[i]));
     }
@@ -96,7 +98,8 @@ static double busier(double attention_work, double ffn_work, int attention, int 
 static void check_auto(double attention_work, double ffn_work, int64_t heads, int ranks) {
     team t;
     error err = {0};
-    assert_true(topology_parse_team(&t.attention, &t.ffn, "auto", ranks, attention_work, ffn_work, heads, &err));
+    assert_true(topology_parse_team(&t.attention, &t.ffn, "parallel.team", "auto", ranks, attention_work, ffn_work,
+                                    heads, &err));
     if (ranks == 1) {
         assert_team(t, 0, 0);
         return;
@@ -112,7 +115,8 @@ static void check_auto(double attention_work, double ffn_work, int64_t heads, in
     char advice[64], text[32];
     topology_team_text(text, t.attention, t.ffn);
     snprintf(advice, sizeof advice, "--parallel.team=%s", text);
-    assert_false(topology_parse_team(&t.attention, &t.ffn, "1", ranks, attention_work, ffn_work, heads, &err));
+    assert_false(
+        topology_parse_team(&t.attention, &t.ffn, "parallel.team", "1", ranks, attention_work, ffn_work, heads, &err));
     assert_non_null(strstr(err.text, advice));
 }
 
