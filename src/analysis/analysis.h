@@ -6,23 +6,40 @@
 
 // Of all benchmarks; each has the tables that it takes, and leaves the other fields alone.
 typedef struct {
-    char config[OPTION_STRING_SIZE];   // bench.config: the model's shape
-    int64_t tokens, length;            // bench.tokens, packed in sequences of bench.length
-    int64_t repeats;                   // bench.repeats
-    char json[OPTION_STRING_SIZE];     // json
-    char team[OPTION_STRING_SIZE];     // bench.team
-    char exchange[OPTION_STRING_SIZE]; // bench.exchange
-    int64_t layers;                    // bench.layers
+    char config[OPTION_STRING_SIZE];    // bench.config: the model's shape
+    int64_t tokens, length;             // bench.tokens, packed in sequences of bench.length
+    int64_t repeats;                    // bench.repeats
+    char json[OPTION_STRING_SIZE];      // json
+    char team[OPTION_STRING_SIZE];      // bench.team
+    char exchange[OPTION_STRING_SIZE];  // bench.exchange
+    int64_t layers;                     // bench.layers; step: 0 is the config's
+    char design[OPTION_STRING_SIZE];    // bench.design: saf paf
+    bool balance;                       // bench.balance
+    char head[OPTION_STRING_SIZE];      // bench.head: masked_lm classifier
+    char optimizer[OPTION_STRING_SIZE]; // bench.optimizer: adamw lamb
+    int64_t micro_tokens;               // bench.micro_tokens
+    char recompute[OPTION_STRING_SIZE]; // bench.recompute: off layer
+    bool one;                           // bench.one: one rank, too
+    char task[OPTION_STRING_SIZE];      // bench.task: the lengths of its training set; "": bench.length
+    char data_dir[OPTION_STRING_SIZE];  // data.dir
+    char vocab[OPTION_STRING_SIZE];     // data.vocab
+    bool lower_case;                    // data.lower_case
 } bench_settings;
 
 extern const option bench_options[];       // every benchmark's
 extern const option bench_team_options[];  // of those that measure a team
 extern const option bench_layer_options[]; // bench layer's own
+extern const option bench_step_options[];
 
 // Forward and backward of a stack of layers, training mode: one rank and the whole team, SAF, PAF with pure groups
 // (balance off) and PAF with even work (on), alternating in one run; medians and spread, and the share of the cores'
 // FMA peak, measured in the same run; the two blocks of a layer on one rank, beside what their FLOP make one expect.
 // A table to standard output, JSON where asked. Collective over the world; the same error on every rank.
 bool bench_layer(const bench_settings *settings, error *err);
+
+// A training step as training does it, optimizer included: on the team, and with bench.one on one rank, alternating.
+// Tokens a second, share of the FMA peak measured in the same run, where the time went, memory; table and JSON as
+// above. Collective over the world; the same error on every rank.
+bool bench_step(const bench_settings *settings, error *err);
 
 #endif

@@ -22,6 +22,19 @@ static const benchmark benchmarks[] = {
                  "Ranks that a variant does not use sleep. attn, ffn, exch and idle are per cent of the ranks' time."},
      {bench_options, bench_team_options, bench_layer_options},
      bench_layer},
+    {{.name = "step",
+      .usage = "bench step [--config FILE.ini] [--section.key=value ...]",
+      .summary = "a whole training step: embeddings, layers, head, gradient reduction, clipping, optimizer",
+      .details =
+          "example: launch/mpi 2 build/paf bench step --bench.tokens=2048 --json=step.json\n"
+          "         launch/mpi 2 build/paf bench step --bench.tokens=2048 --bench.head=classifier \\\n"
+          "             --bench.task=mrpc --data.dir GLUE --data.vocab vocab.txt\n"
+          "The first has sequences of bench.length tokens; the second those of a task's training set, drawn in\n"
+          "training's order and packed without padding, as many as bench.tokens hold, each at most bench.length\n"
+          "long. FLOP are the model's, recomputation not counted. The columns from attn on are per cent of the\n"
+          "ranks' time."},
+     {bench_options, bench_team_options, bench_step_options},
+     bench_step},
 };
 #define N_BENCHMARKS (sizeof benchmarks / sizeof *benchmarks)
 
@@ -69,7 +82,7 @@ static int run(int argc, char **argv) {
 
 const command command_bench = {
     .name = "bench",
-    .usage = "bench layer [--section.key=value ...]",
+    .usage = "bench layer|step [--section.key=value ...]",
     .summary = "how fast this machine is at what paf does: tables, and JSON with --json=FILE",
     .run = run,
 };

@@ -8,14 +8,28 @@ void step_work_add(step_work *w, const micro_batch *b) {
     }
 }
 
+void train_step_begin(model *m) {
+    span before = time_span(SPAN_OPTIMIZER);
+    parameter_zero_gradients(&m->table);
+    time_span(before);
+}
+
+double train_step_end(model *m, const optim_settings *optim, double lr, int64_t update, double count, comm *team) {
+    model_reduce_gradients(m, team);
+    span before = time_span(SPAN_OPTIMIZER);
+    double norm = optim_gradient_norm(&m->table, team) / count;
+    double factor = optim_clip_factor(norm, optim->clip) / count;
+    optim_update(&m->table, optim, lr, update, factor, team);
+    time_span(before);
+    return norm;
+}
+
 step_report train_step(trainer *t, bool stop) {
     model *m = &t->s.model;
     const optim_settings *optim = t->plan.optim;
     model_pass pass = {.train = true, .seed = t->plan.train->seed, .step = (uint64_t)t->done};
     step_report report = {.lr = optim_learning_rate(optim, t->done, t->steps)};
-    span before = time_span(SPAN_OPTIMIZER);
-    parameter_zero_gradients(&m->table);
-    time_span(before);
+    train_step_begin(m);
     step_work work = t->what->work(t, pass);
     report.tokens = work.tokens;
     report.work =
@@ -26,14 +40,7 @@ step_report train_step(trainer *t, bool stop) {
     report.loss = sums[0] / work.count;
     report.stop = sums[1] > 0;
     report.due = sums[2] > 0;
-
-    model_reduce_gradients(m, t->s.topo.team_comm);
-    comm *team = t->s.topo.team_comm;
-    before = time_span(SPAN_OPTIMIZER);
-    report.norm = optim_gradient_norm(&m->table, team) / work.count;
-    double factor = optim_clip_factor(report.norm, optim->clip) / work.count;
-    optim_update(&m->table, optim, report.lr, t->done + 1, factor, team);
-    time_span(before);
+    report.norm = train_step_end(m, optim, report.lr, t->done + 1, work.count, t->s.topo.team_comm);
     t->done++;
     return report;
 }

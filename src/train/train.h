@@ -154,6 +154,14 @@ json_t *metrics_compute(metric_kind kind, int64_t n, const int32_t *predicted, c
 // The mean of the object's members: what the best checkpoint is chosen by.
 double metrics_mean(const json_t *metrics);
 
+// ---- a step (step.c): what surrounds the forward and backward passes, whatever is learnt ----------------------------
+
+// Before the first micro-batch: the gradients are zeroed.
+void train_step_begin(model *m);
+// After the last: the gradients, of a sum of `count` losses, are summed over the team, divided by count and clipped,
+// and the weights updated; update counts from 1. Returns the gradient's norm before clipping. Collective over the team.
+double train_step_end(model *m, const optim_settings *optim, double lr, int64_t update, double count, comm *team);
+
 // ---- submissions (submission.c): local to the rank -----------------------------------------------------------------
 
 // GLUE's format: header index<TAB>prediction, index from 0 in file order; the class number, or its word where the task
