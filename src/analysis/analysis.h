@@ -29,6 +29,7 @@ typedef struct {
 extern const option bench_options[];       // every benchmark's
 extern const option bench_team_options[];  // of those that measure a team
 extern const option bench_layer_options[]; // bench layer's own
+extern const option bench_exchange_options[];
 extern const option bench_step_options[];
 
 // Forward and backward of a stack of layers, training mode: one rank and the whole team, SAF, PAF with pure groups
@@ -36,6 +37,11 @@ extern const option bench_step_options[];
 // FMA peak, measured in the same run; the two blocks of a layer on one rank, beside what their FLOP make one expect.
 // A table to standard output, JSON where asked. Collective over the world; the same error on every rank.
 bool bench_layer(const bench_settings *settings, error *err);
+
+// What surrounds the blocks of a PAF layer, forward (sum, residual, dropout, LayerNorm, hand round) and backward, by
+// every kind of exchange that can be had, beside an all-reduce after which each rank normalises all rows; for several
+// numbers of tokens, or 1 and bench.tokens where that is set. Collective over the world; the same error on every rank.
+bool bench_exchange(const bench_settings *settings, error *err);
 
 // A training step as training does it, optimizer included: on the team, and with bench.one on one rank, alternating.
 // Tokens a second, share of the FMA peak measured in the same run, where the time went, memory; table and JSON as

@@ -22,6 +22,16 @@ static const benchmark benchmarks[] = {
                  "Ranks that a variant does not use sleep. attn, ffn, exch and idle are per cent of the ranks' time."},
      {bench_options, bench_team_options, bench_layer_options},
      bench_layer},
+    {{.name = "exchange",
+      .usage = "bench exchange [--config FILE.ini] [--section.key=value ...]",
+      .summary =
+          "what surrounds the blocks of a layer: sums over the team, dropout, LayerNorm; by window and by message",
+      .details =
+          "example: launch/mpi 2 build/paf bench exchange --bench.tokens=1024\n"
+          "Without bench.tokens, several numbers of tokens; 1 is always there, as the latency. GB/s count the bytes\n"
+          "that any way has to read and write at least, so that they compare as the times do."},
+     {bench_options, bench_team_options, bench_exchange_options},
+     bench_exchange},
     {{.name = "step",
       .usage = "bench step [--config FILE.ini] [--section.key=value ...]",
       .summary = "a whole training step: embeddings, layers, head, gradient reduction, clipping, optimizer",
@@ -82,7 +92,7 @@ static int run(int argc, char **argv) {
 
 const command command_bench = {
     .name = "bench",
-    .usage = "bench layer|step [--section.key=value ...]",
+    .usage = "bench layer|exchange|step [--section.key=value ...]",
     .summary = "how fast this machine is at what paf does: tables, and JSON with --json=FILE",
     .run = run,
 };
