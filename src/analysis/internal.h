@@ -18,7 +18,7 @@ typedef struct {
 series series_create(int64_t capacity);
 void series_add(series *s, double seconds);
 void series_sort(series *s);                       // before any quantile is asked for
-double series_quantile(const series *s, double q); // 0 without any time
+double series_quantile(const series *s, double q); // between the two nearest; 0 without any time
 double series_median(const series *s);             // the 0.5 quantile
 // Round by round a over b, before either is sorted; sorted, the caller's. Where variants alternate, what slows the
 // machine for a while slows both, so that the ratio spreads less than the times do.

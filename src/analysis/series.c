@@ -19,7 +19,10 @@ static int compare_doubles(const void *a, const void *b) {
 void series_sort(series *s) { qsort(s->seconds, (size_t)s->n, sizeof *s->seconds, compare_doubles); }
 
 double series_quantile(const series *s, double q) {
-    return s->n ? s->seconds[(int64_t)(q * (double)(s->n - 1) + 0.5)] : 0;
+    if (!s->n) return 0;
+    double at = q * (double)(s->n - 1);
+    int64_t below = (int64_t)at, above = smaller(below + 1, s->n - 1);
+    return s->seconds[below] + (at - (double)below) * (s->seconds[above] - s->seconds[below]);
 }
 
 double series_median(const series *s) { return series_quantile(s, 0.5); }

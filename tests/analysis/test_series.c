@@ -18,6 +18,10 @@ static void test_quantiles(void **state) {
     assert_true(series_quantile(&s, 0.75) == 4);
     assert_true(series_quantile(&s, 0) == 1 && series_quantile(&s, 1) == 5);
     series_destroy(&s);
+    series two = of(2, (const double[]){3, 1});
+    series_sort(&two);
+    assert_true(series_median(&two) == 2 && series_quantile(&two, 0.75) == 2.5);
+    series_destroy(&two);
     series none = {0};
     assert_true(series_median(&none) == 0);
 }

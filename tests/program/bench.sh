@@ -16,7 +16,7 @@ bench() {
     shift 3
     launch/mpi "$ranks" "$paf" bench "$name" --bench.config="$toy/model.json" --bench.repeats=3 --json="$out.json" \
         "$@" >"$out" 2>&1 || fail "bench $name on $ranks: $(<"$out")"
-    grep -Eqi '[^a-z](nan|inf)[^a-z]' "$out" "$out.json" && fail "bench $name on $ranks: a number that is none: $(<"$out")"
+    grep -Eqi '[^a-z](nan|inf)[^a-z]' "$out" "$out.json" && fail "bench $name on $ranks: no number: $(<"$out")"
     is bench "\"$name\""
     is ranks "$ranks"
     is repeats 3
