@@ -2,12 +2,6 @@
 
 #include <string.h>
 
-int64_t data_sample(uint64_t seed, int64_t n, int64_t k) {
-    REQUIRE(n > 0 && k >= 0);
-    random_stream order = random_stream_create(seed, RANDOM_ORDER, (uint64_t)(k / n), 0);
-    return (int64_t)random_permutation(order, (uint64_t)n, (uint64_t)(k % n));
-}
-
 // ---- batches -------------------------------------------------------------------------------------------------------
 
 void batch_empty(batch *b, int64_t capacity) {
@@ -24,11 +18,11 @@ int64_t batch_append(batch *b, int64_t example, int64_t length, int64_t first) {
     return first + length;
 }
 
-void batch_sample(batch *b, const dataset *d, uint64_t seed, int64_t step, int64_t size) {
+void batch_sample(batch *b, const dataset *d, const strata *even, uint64_t seed, int64_t step, int64_t size) {
     batch_empty(b, size);
     int64_t number = 0;
     for (int64_t i = 0; i < size; i++) {
-        int64_t example = data_sample(seed, d->n, step * size + i);
+        int64_t k = step * size + i, example = even ? strata_sample(even, seed, k) : data_sample(seed, d->n, k);
         number = batch_append(b, example, dataset_length(d, example), number);
     }
 }

@@ -81,6 +81,7 @@ typedef struct {
     char vocab[OPTION_STRING_SIZE]; // data.vocab
     bool lower_case;                // data.lower_case
     int64_t max_length;             // data.max_length, tokens of an example with its special ones
+    char order[OPTION_STRING_SIZE]; // data.order: even random
 } data_settings;
 
 extern const option data_options[];
@@ -98,11 +99,35 @@ bool dataset_path(char *out, const task *t, const char *dir, const char *split, 
 void dataset_destroy(dataset *d);
 static inline int64_t dataset_length(const dataset *d, int64_t i) { return d->starts[i + 1] - d->starts[i]; }
 
-// ---- batches (batch.c) --------------------------------------------------------------------------------------------
+// ---- the order of examples (order.c) --------------------------------------------------------------------------------
 
 // Sample k of a run: epoch k / n, and within it the element k % n of the permutation that (seed, RANDOM_ORDER, epoch)
 // names. A step's global batch is the samples [step * batch, (step + 1) * batch).
 int64_t data_sample(uint64_t seed, int64_t n, int64_t k);
+
+// The even order: like amounts of work a step. The examples, sorted by length, are cut into as many strata as a batch
+// has examples, and sample k of a run is one of stratum k % count, by a permutation of its own for each seed, epoch and
+// stratum. So a step has one example of every stratum, the shortest first, those that end one epoch and begin the next
+// no less:
+//
+//     sorted      2 2 3 3 | 4 4 5 5 | 6 7 7 9 | 9 12 20 31        tokens of 16 examples in 4 strata
+//     step 0      3         4         7         20
+//     step 1      2         4         9         9
+//
+// What it does to the statistics: an epoch holds every example once, as with data_sample, and each is as likely to be
+// early as late; but which examples meet in a step is no longer left to chance alone, and what their lengths add to the
+// noise of its gradient is smaller.
+typedef struct {
+    int64_t n, count;
+    int64_t *by_length; // [n] examples
+} strata;
+
+// count > 0: examples of a step's batch; there may be more than d has.
+strata strata_create(const dataset *d, int64_t count);
+void strata_destroy(strata *s);
+int64_t strata_sample(const strata *s, uint64_t seed, int64_t k);
+
+// ---- batches (batch.c) --------------------------------------------------------------------------------------------
 
 // A list of examples of one step in sampling order, with the global number of each one's first token: its place in the
 // step's global batch before any packing or division.
@@ -112,7 +137,8 @@ typedef struct {
     int64_t *first;    // [n]
 } batch;
 
-void batch_sample(batch *b, const dataset *d, uint64_t seed, int64_t step, int64_t size); // a training step's
+// A training step's; even NULL: by data_sample, else by strata_sample.
+void batch_sample(batch *b, const dataset *d, const strata *even, uint64_t seed, int64_t step, int64_t size);
 void batch_range(batch *b, const dataset *d, int64_t first, int64_t n); // examples in file order, for evaluation
 void batch_destroy(batch *b);
 

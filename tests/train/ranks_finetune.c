@@ -227,6 +227,9 @@ static void test_resume_as_another(void **state) {
     changed = resumed(s);
     changed.train.batch = 8;
     must_fail(&changed, ERROR_INPUT, "train.batch 4, now it is 8");
+    changed = resumed(s);
+    snprintf(changed.data.order, sizeof changed.data.order, "random");
+    must_fail(&changed, ERROR_INPUT, "data.order even, now it is random");
 }
 
 // Pairs need two rows of token types; a model with one would read beyond its table.
