@@ -129,24 +129,39 @@ int64_t strata_sample(const strata *s, uint64_t seed, int64_t k);
 
 // ---- batches (batch.c) --------------------------------------------------------------------------------------------
 
-// A list of examples of one step in sampling order, with the global number of each one's first token: its place in the
-// step's global batch before any packing or division.
+// One example, or sequence, of a step. first is the global number of its first token: its place in the step's global
+// batch in sampling order, before any packing or division. However a batch is sorted and cut, it stays.
+typedef struct {
+    int64_t example, length, first;
+    int64_t part; // what goes into one micro-batch has one number here; 0 until batch_cut
+} batch_item;
+
+typedef struct {
+    int64_t tokens, sequences;
+} batch_load;
+
 typedef struct {
     int64_t n, capacity;
-    int64_t *examples; // [n]
-    int64_t *first;    // [n]
+    batch_item *list;  // [n] in sampling order, until it is sorted or cut
+    batch_load *loads; // [capacity] of the parts, for batch_cut
 } batch;
 
 // A training step's; even NULL: by data_sample, else by strata_sample.
 void batch_sample(batch *b, const dataset *d, const strata *even, uint64_t seed, int64_t step, int64_t size);
 void batch_range(batch *b, const dataset *d, int64_t first, int64_t n); // examples in file order, for evaluation
 void batch_destroy(batch *b);
+// Longest first, in one part; equals in sampling order. Micro-batches packed from it are of like lengths.
+void batch_sort(batch *b);
+// Cuts b into parts of at most so many tokens and sequences, as few as it finds, never more than full ones in sampling
+// order make, and with like numbers of tokens; and puts them one behind the other, each longest first, as attention's
+// threads like it. No item is longer than tokens (REQUIREd). Returns how many parts there are.
+int64_t batch_cut(batch *b, int64_t tokens, int64_t sequences);
 
 // The packed sequences that the layers see: tensor.h draws them.
 micro_batch micro_batch_create(int64_t token_capacity, int64_t sequence_capacity);
 void micro_batch_destroy(micro_batch *m);
-// Packs elements from, from + 1, ... of b as long as they fit into the capacities; at least one must fit (REQUIREd).
-// Returns the first element that is left for the next micro-batch.
+// Packs items from, from + 1, ... of b as long as they are of one part and fit into the capacities; at least one must
+// fit (REQUIREd). Returns the first item that is left for the next micro-batch.
 int64_t micro_batch_pack(micro_batch *m, const dataset *d, const batch *b, int64_t from, int64_t to);
 
 // ---- making token shards (corpus.c, spool.c, shards_write.c) --------------------------------------------------------
@@ -280,7 +295,7 @@ bool sequences_read(const sequences *q, int64_t i, int32_t *ids, error *err);
 // [step * size, (step + 1) * size) by data_sample, so that a step's number is all that resuming needs.
 void sequences_sample(batch *b, const sequences *q, uint64_t seed, int64_t step, int64_t size);
 void sequences_range(batch *b, const sequences *q, int64_t first, int64_t n);
-// *next is the first element that is left. All types are 0. Reads the tokens of what it packs, no others.
+// *next is the first item that is left. All types are 0. Reads the tokens of what it packs, no others.
 bool sequences_pack(micro_batch *m, const sequences *q, const batch *b, int64_t from, int64_t to, int64_t *next,
                     error *err);
 

@@ -31,6 +31,7 @@ static step_work work(trainer *t, model_pass pass) {
     finetuner *f = (finetuner *)t;
     const train_settings *train = t->plan.train;
     batch_sample(&t->samples, &f->train, f->strata.n ? &f->strata : NULL, train->seed, t->done, train->batch);
+    batch_cut(&t->samples, t->packed.token_capacity, t->packed.sequence_capacity);
     step_work w = {.count = (double)train->batch, .heads = (double)train->batch};
     for (int64_t at = 0; at < t->samples.n;) {
         at = micro_batch_pack(&t->packed, &f->train, &t->samples, at, t->samples.n);

@@ -161,7 +161,7 @@ static double spread(const dataset *d, const strata *even, int64_t size) {
     for (int64_t step = 0; step < steps; step++) {
         batch_sample(&b, d, even, 7, step, size);
         double tokens = 0;
-        for (int64_t i = 0; i < size; i++) tokens += (double)dataset_length(d, b.examples[i]);
+        for (int64_t i = 0; i < size; i++) tokens += (double)b.list[i].length;
         sum += tokens;
         squares += tokens * tokens;
     }
