@@ -58,11 +58,7 @@ void batch_sort(batch *b) {
     sort(b, by_part);
 }
 
-typedef struct {
-    int64_t tokens, sequences;
-} limits;
-
-static bool has_room(const batch_load *part, int64_t length, limits most) {
+static bool has_room(const batch_load *part, int64_t length, batch_load most) {
     return part->tokens + length <= most.tokens && part->sequences < most.sequences;
 }
 
@@ -73,7 +69,7 @@ static void add_to_part(batch *b, batch_item *item, int64_t part) {
 }
 
 // One behind the other, each part as full as it gets; how many parts there are.
-static int64_t cut_in_order(batch *b, limits most) {
+static int64_t cut_in_order(batch *b, batch_load most) {
     int64_t parts = 0;
     for (int64_t i = 0; i < b->n; i++) {
         if (parts == 0 || !has_room(&b->loads[parts - 1], b->list[i].length, most)) b->loads[parts++] = (batch_load){0};
@@ -83,7 +79,7 @@ static int64_t cut_in_order(batch *b, limits most) {
 }
 
 // The items, sorted, each onto the part that has the fewest tokens and room; false if one has none.
-static bool cut_evenly(batch *b, int64_t parts, limits most) {
+static bool cut_evenly(batch *b, int64_t parts, batch_load most) {
     memset(b->loads, 0, (size_t)parts * sizeof *b->loads);
     for (int64_t i = 0; i < b->n; i++) {
         int64_t lightest = -1;
@@ -96,18 +92,25 @@ static bool cut_evenly(batch *b, int64_t parts, limits most) {
     }
     return true;
 }
-// As few parts as cut_evenly can do with; where it takes more than the order of sampling does, that one cuts.
-int64_t batch_cut(batch *b, int64_t tokens, int64_t sequences) {
-    const limits most = {tokens, sequences};
-    int64_t total = 0;
-    sort(b, by_number);
+
+// Fewer would not hold it.
+static int64_t least_parts(const batch *b, batch_load most) {
+    int64_t tokens = 0;
     for (int64_t i = 0; i < b->n; i++) {
-        REQUIRE(b->list[i].length <= tokens);
-        total += b->list[i].length;
+        REQUIRE(b->list[i].length <= most.tokens);
+        tokens += b->list[i].length;
     }
-    int64_t least = (total + tokens - 1) / tokens, by_count = (b->n + sequences - 1) / sequences;
-    int64_t parts = cut_in_order(b, most);
-    if (least < by_count) least = by_count;
+    int64_t by_tokens = (tokens + most.tokens - 1) / most.tokens;
+    int64_t by_sequences = (b->n + most.sequences - 1) / most.sequences;
+    return by_tokens > by_sequences ? by_tokens : by_sequences;
+}
+
+// Looks for the fewest parts that can be cut evenly, which are hardly ever more than the least; and where even as many
+// as sampling order needs are too few for that, takes those.
+int64_t batch_cut(batch *b, int64_t tokens, int64_t sequences) {
+    const batch_load most = {tokens, sequences};
+    sort(b, by_number);
+    int64_t least = least_parts(b, most), parts = cut_in_order(b, most);
     batch_sort(b);
     while (least < parts) {
         int64_t middle = least + (parts - least) / 2;

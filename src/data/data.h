@@ -292,7 +292,9 @@ void sequences_destroy(sequences *q);
 bool sequences_read(const sequences *q, int64_t i, int32_t *ids, error *err);
 
 // Batches and micro-batches of sequences, as above those of examples: a step's global batch is the samples
-// [step * size, (step + 1) * size) by data_sample, so that a step's number is all that resuming needs.
+// [step * size, (step + 1) * size) by data_sample, so that a step's number is all that resuming needs. There is no even
+// order here: most sequences are full, and steps of 256 of them differ in tokens by about a hundredth (3.5 % with 32 of
+// 128 tokens, on Wikipedia and Gutenberg).
 void sequences_sample(batch *b, const sequences *q, uint64_t seed, int64_t step, int64_t size);
 void sequences_range(batch *b, const sequences *q, int64_t first, int64_t n);
 // *next is the first item that is left. All types are 0. Reads the tokens of what it packs, no others.
