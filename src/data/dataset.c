@@ -21,6 +21,8 @@ const option data_options[] = {
      "with a vocab.txt: lower-case the text and drop accents, as BERT uncased does"},
     {"data.max_length", OPTION_INT, offsetof(data_settings, max_length), "128", LENGTH_LOW, LENGTH_HIGH, NULL,
      "tokens of an example, special ones included; longer ones are truncated"},
+    {"data.order", OPTION_CHOICE, offsetof(data_settings, order), "even", 0, 0, "even random",
+     "of an epoch's examples; even: at random, but each step gets short and long ones alike, and so as much work"},
     {0},
 };
 

@@ -62,12 +62,12 @@ const char *field_excerpt(char out[FIELD_EXCERPT_SIZE], field f);
 // ---- batches (batch.c) ---------------------------------------------------------------------------------------------
 
 void batch_empty(batch *b, int64_t capacity);
-// Appends an example whose first token has this global number; the number of the next one's.
-int64_t batch_append(batch *b, int64_t example, int64_t length, int64_t first);
+void batch_append(batch *b, int64_t example, int64_t length); // next in sampling order
 void micro_batch_empty(micro_batch *m);
-bool micro_batch_has_room(const micro_batch *m, int64_t length);
-// Appends a sequence whose tokens all have type 0; the caller fills its ids [length], which are returned.
-int32_t *micro_batch_append(micro_batch *m, int64_t example, int64_t length, int64_t first);
+// Is there room for item, and is it of the same part as the first one packed?
+bool micro_batch_takes(const micro_batch *m, const batch_item *item, const batch_item *first);
+// Appends a sequence whose tokens all have type 0; the caller fills its ids [item->length], which are returned.
+int32_t *micro_batch_append(micro_batch *m, const batch_item *item);
 
 // ---- documents of text files (corpus.c) ----------------------------------------------------------------------------
 //

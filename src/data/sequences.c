@@ -130,29 +130,24 @@ bool sequences_read(const sequences *q, int64_t i, int32_t *ids, error *err) {
 
 void sequences_sample(batch *b, const sequences *q, uint64_t seed, int64_t step, int64_t size) {
     batch_empty(b, size);
-    int64_t number = 0;
     for (int64_t i = 0; i < size; i++) {
         int64_t which = data_sample(seed, q->n, step * size + i);
-        number = batch_append(b, which, q->list[which].length, number);
+        batch_append(b, which, q->list[which].length);
     }
 }
 
 void sequences_range(batch *b, const sequences *q, int64_t first, int64_t n) {
     REQUIRE(first >= 0 && n >= 0 && first <= q->n - n);
     batch_empty(b, n);
-    int64_t number = 0;
-    for (int64_t i = first; i < first + n; i++) number = batch_append(b, i, q->list[i].length, number);
+    for (int64_t i = first; i < first + n; i++) batch_append(b, i, q->list[i].length);
 }
 
 bool sequences_pack(micro_batch *m, const sequences *q, const batch *b, int64_t from, int64_t to, int64_t *next,
                     error *err) {
     REQUIRE(from >= 0 && from < to && to <= b->n);
     micro_batch_empty(m);
-    for (*next = from; *next < to; ++*next) {
-        int64_t which = b->examples[*next], length = q->list[which].length;
-        if (!micro_batch_has_room(m, length)) break;
-        if (!sequences_read(q, which, micro_batch_append(m, which, length, b->first[*next]), err)) return false;
-    }
+    for (*next = from; *next < to && micro_batch_takes(m, &b->list[*next], &b->list[from]); ++*next)
+        if (!sequences_read(q, b->list[*next].example, micro_batch_append(m, &b->list[*next]), err)) return false;
     REQUIRE(*next > from);
     return true;
 }

@@ -10,6 +10,7 @@ static float *all_logits(session *s, const dataset *d, const char *what) {
     float *logits = memory_allocate((size_t)(d->n * classes), sizeof *logits);
     batch examples = {0};
     batch_range(&examples, d, 0, d->n);
+    batch_sort(&examples);
     micro_batch part = micro_batch_create(m->max_tokens, m->max_sequences);
     double last = time_now();
     for (int64_t at = 0; at < examples.n;) {

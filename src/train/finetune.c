@@ -8,6 +8,7 @@ typedef struct {
     trainer t;
     const finetune_settings *settings;
     dataset train, dev;
+    strata strata; // of the even order; empty for the random one
 } finetuner;
 
 // ---- what is learnt
@@ -29,7 +30,8 @@ static double loss_backward(finetuner *f) {
 static step_work work(trainer *t, model_pass pass) {
     finetuner *f = (finetuner *)t;
     const train_settings *train = t->plan.train;
-    batch_sample(&t->samples, &f->train, train->seed, t->done, train->batch);
+    batch_sample(&t->samples, &f->train, f->strata.n ? &f->strata : NULL, train->seed, t->done, train->batch);
+    batch_cut(&t->samples, t->packed.token_capacity, t->packed.sequence_capacity);
     step_work w = {.count = (double)train->batch, .heads = (double)train->batch};
     for (int64_t at = 0; at < t->samples.n;) {
         at = micro_batch_pack(&t->packed, &f->train, &t->samples, at, t->samples.n);
@@ -55,15 +57,30 @@ static double head_work(const trainer *t) { return model_classifier_work(&t->s.c
 static int64_t examples(const trainer *t) { return ((const finetuner *)t)->dev.n; }
 
 static void add_state(const trainer *t, json_t *state) {
-    json_object_set_new(state, "examples", json_integer(((const finetuner *)t)->train.n));
+    const finetuner *f = (const finetuner *)t;
+    json_object_set_new(state, "examples", json_integer(f->train.n));
+    json_object_set_new(state, "order", json_string(f->settings->data.order));
     json_object_set_new(state, "task", task_to_json(&t->s.task));
+}
+
+// Runs that do not say it were begun when there was no other order than the random one.
+static bool same_order(const json_t *state, const char *ours, error *err) {
+    const char *theirs;
+    if (!json_get_string(state, "order", &theirs, "random", "state", err)) return false;
+    if (!strcmp(theirs, ours)) return true;
+    return error_set(
+        err, ERROR_INPUT,
+        "the run was begun with data.order %s, now it is %s; go on with the same, or begin anew in another "
+        "--run.out",
+        theirs, ours);
 }
 
 static bool same_state(const trainer *t, const json_t *state, error *err) {
     const finetuner *f = (const finetuner *)t;
     if (!json_object_get(state, "task"))
         return error_set(err, ERROR_INPUT, "%s holds a run of another kind", t->run.path);
-    return keep_same_number(state, "examples", f->train.n, "training examples", err) &&
+    return same_order(state, f->settings->data.order, err) &&
+           keep_same_number(state, "examples", f->train.n, "training examples", err) &&
            keep_same_number(state, "max_length", t->s.max_length, "data.max_length", err);
 }
 
@@ -109,6 +126,7 @@ static bool prepare(finetuner *f, error *err) {
     t->steps = train->max_steps ? train->max_steps : (int64_t)epochs_steps;
     int64_t epoch = (f->train.n + train->batch - 1) / train->batch;
     t->eval_every = train->eval_every ? train->eval_every : epoch;
+    if (!strcmp(f->settings->data.order, "even")) f->strata = strata_create(&f->train, train->batch);
     const dataset *longer = f->train.longest > f->dev.longest ? &f->train : &f->dev;
     int64_t tokens = smaller(train->micro_tokens, train->batch * longer->longest);
     if (tokens < longer->longest)
@@ -141,6 +159,7 @@ bool train_finetune(const finetune_settings *settings, error *err) {
         ok = trainer_run(&f.t, name, err);
         memory_free(name);
     }
+    strata_destroy(&f.strata);
     dataset_destroy(&f.train);
     dataset_destroy(&f.dev);
     trainer_destroy(&f.t);

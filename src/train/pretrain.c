@@ -16,13 +16,12 @@ typedef struct {
 
 // ---- what is learnt
 
-// The next micro-batch of b, from element `at` and before `end`; the first element that is left. Shards that cannot be
-// read in the middle of a step, on whichever rank, are a failure of the machine: the run ends, and resumes.
-static int64_t next_micro_batch(pretrainer *p, shards_split split, const batch *b, int64_t at, int64_t end,
-                                random_stream masks) {
+// The next micro-batch of b, from item `at` on; the first item that is left. Shards that cannot be read in the middle
+// of a step, on whichever rank, are a failure of the machine: the run ends, and resumes.
+static int64_t next_micro_batch(pretrainer *p, shards_split split, const batch *b, int64_t at, random_stream masks) {
     error err = {0};
     int64_t next;
-    if (!sequences_pack(&p->t.packed, &p->sequences[split], b, at, end, &next, &err)) FATAL("%s", err.text);
+    if (!sequences_pack(&p->t.packed, &p->sequences[split], b, at, b->n, &next, &err)) FATAL("%s", err.text);
     masking_apply(&p->masking, &p->masked, &p->t.packed, masks);
     return next;
 }
@@ -37,14 +36,15 @@ static void show_progress(double *last, const trainer *t, const char *what, int6
 
 static step_work work(trainer *t, model_pass pass) {
     pretrainer *p = (pretrainer *)t;
-    int64_t size = t->plan.train->batch, parts = p->settings->batch.accumulate, part = parts ? size / parts : size;
+    int64_t size = t->plan.train->batch;
     random_stream masks = random_stream_create(pass.seed, RANDOM_MASKING, pass.step, 0);
     sequences_sample(&t->samples, &p->sequences[SHARDS_TRAIN], pass.seed, t->done, size);
+    batch_cut(&t->samples, t->packed.token_capacity, t->packed.sequence_capacity);
     step_work w = {0};
     double loss = 0, last = time_now();
     for (int64_t at = 0; at < size;) {
-        int64_t end = (at / part + 1) * part, correct;
-        at = next_micro_batch(p, SHARDS_TRAIN, &t->samples, at, end, masks);
+        int64_t correct;
+        at = next_micro_batch(p, SHARDS_TRAIN, &t->samples, at, masks);
         loss += model_masked_forward(&t->s.model, &t->packed, &p->masked, pass, &correct);
         model_masked_backward(&t->s.model, &t->packed, &p->masked, pass, 1);
         w.count += (double)p->masked.n;
@@ -65,7 +65,7 @@ static json_t *evaluate(trainer *t, double *loss) {
     double sum = 0, count = 0, right = 0, last = time_now();
     for (int64_t at = 0; at < b->n;) {
         int64_t correct;
-        at = next_micro_batch(p, SHARDS_HELDOUT, b, at, b->n, masks);
+        at = next_micro_batch(p, SHARDS_HELDOUT, b, at, masks);
         sum += model_masked_forward(&t->s.model, &t->packed, &p->masked, (model_pass){.train = false}, &correct);
         count += (double)p->masked.n;
         right += (double)correct;

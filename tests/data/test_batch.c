@@ -1,4 +1,4 @@
-// Order of samples, batches, and micro-batches that say the same however they are cut.
+// Batches, and micro-batches that say the same however they are cut.
 #include "files.h"
 
 // A dataset of n examples whose lengths go 2, 3, ... 9, 2, ...; ids name the example.
@@ -16,36 +16,6 @@ static dataset made_up(int64_t n) {
     return d;
 }
 
-// ---- order ---------------------------------------------------------------------------------------------------------
-
-static void test_every_example_once(void **state) {
-    (void)state;
-    static const int64_t sizes[] = {1, 2, 3, 17, 64, 1000};
-    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
-        int64_t n = sizes[s];
-        for (int64_t epoch = 0; epoch < 3; epoch++) {
-            int *seen = memory_allocate((size_t)n, sizeof *seen);
-            for (int64_t k = 0; k < n; k++) seen[data_sample(7, n, epoch * n + k)]++;
-            for (int64_t i = 0; i < n; i++) assert_int_equal(seen[i], 1);
-            memory_free(seen);
-        }
-    }
-}
-
-// Epochs and seeds have orders of their own, and none is the files' order.
-static void test_orders_differ(void **state) {
-    (void)state;
-    int64_t n = 1000, same_epoch = 0, same_seed = 0, in_place = 0;
-    for (int64_t k = 0; k < n; k++) {
-        same_epoch += data_sample(7, n, k) == data_sample(7, n, n + k);
-        same_seed += data_sample(7, n, k) == data_sample(8, n, k);
-        in_place += data_sample(7, n, k) == k;
-    }
-    assert_in_range(same_epoch, 0, 10); // one by chance is expected
-    assert_in_range(same_seed, 0, 10);
-    assert_in_range(in_place, 0, 10);
-}
-
 // ---- batches -------------------------------------------------------------------------------------------------------
 
 // Steps of 7 over 10 examples: the second crosses the end of the epoch, and nothing is left out or repeated.
@@ -55,23 +25,23 @@ static void test_batch_crosses_epochs(void **state) {
     batch b = {0};
     int seen[10] = {0};
     for (int64_t step = 0; step < 10; step++) {
-        batch_sample(&b, &d, 3, step, 7);
+        batch_sample(&b, &d, NULL, 3, step, 7);
         assert_int_equal(b.n, 7);
         int64_t number = 0;
         for (int64_t i = 0; i < 7; i++) {
             int64_t k = step * 7 + i;
-            assert_int_equal(b.examples[i], data_sample(3, 10, k));
-            assert_int_equal(b.first[i], number);
-            number += dataset_length(&d, b.examples[i]);
-            seen[b.examples[i]]++;
+            assert_int_equal(b.list[i].example, data_sample(3, 10, k));
+            assert_int_equal(b.list[i].first, number);
+            number += dataset_length(&d, b.list[i].example);
+            seen[b.list[i].example]++;
             if (k % 10 == 9)
                 for (int e = 0; e < 10; e++) assert_int_equal(seen[e], k / 10 + 1); // an epoch is whole
         }
     }
-    batch_sample(&b, &d, 3, 1, 7); // any step, at any time
-    assert_int_equal(b.examples[0], data_sample(3, 10, 7));
-    batch_sample(&b, &d, 3, 0, 25); // a batch larger than the data
-    for (int64_t i = 0; i < 25; i++) assert_int_equal(b.examples[i], data_sample(3, 10, i));
+    batch_sample(&b, &d, NULL, 3, 1, 7); // any step, at any time
+    assert_int_equal(b.list[0].example, data_sample(3, 10, 7));
+    batch_sample(&b, &d, NULL, 3, 0, 25); // a batch larger than the data
+    for (int64_t i = 0; i < 25; i++) assert_int_equal(b.list[i].example, data_sample(3, 10, i));
     batch_destroy(&b);
     dataset_destroy(&d);
 }
@@ -83,8 +53,8 @@ static void test_batch_range(void **state) {
     batch_range(&b, &d, 4, 6);
     assert_int_equal(b.n, 6);
     for (int64_t i = 0; i < 6; i++) {
-        assert_int_equal(b.examples[i], 4 + i);
-        assert_int_equal(b.first[i], d.starts[4 + i] - d.starts[4]);
+        assert_int_equal(b.list[i].example, 4 + i);
+        assert_int_equal(b.list[i].first, d.starts[4 + i] - d.starts[4]);
     }
     batch_range(&b, &d, 10, 0);
     assert_int_equal(b.n, 0);
@@ -95,22 +65,22 @@ static void test_batch_range(void **state) {
 // ---- micro-batches -------------------------------------------------------------------------------------------------
 
 // Packs all of b with these capacities; every micro-batch must be as full as it can be, and together they must say
-// token by token what the dataset says.
-static void check_packing(const dataset *d, const batch *b, int64_t tokens, int64_t sequences) {
+// token by token what the dataset and the batch say. Returns how many there are.
+static int64_t check_packing(const dataset *d, const batch *b, int64_t tokens, int64_t sequences) {
     micro_batch m = micro_batch_create(tokens, sequences);
-    int64_t next = 0, number = 0;
-    while (next < b->n) {
+    int64_t next = 0, count = 0;
+    for (; next < b->n; count++) {
         int64_t from = next;
         next = micro_batch_pack(&m, d, b, from, b->n);
         assert_int_equal(next - from, m.sequences);
         assert_true(m.sequences >= 1 && m.sequences <= sequences && m.tokens <= tokens);
         assert_int_equal(m.starts[0], 0);
         assert_int_equal(m.starts[m.sequences], m.tokens);
-        if (next < b->n && m.sequences < sequences)
-            assert_true(m.tokens + dataset_length(d, b->examples[next]) > tokens);
+        if (next < b->n && m.sequences < sequences && b->list[next].part == b->list[from].part)
+            assert_true(m.tokens + dataset_length(d, b->list[next].example) > tokens);
         int64_t longest = 0;
         for (int64_t s = 0; s < m.sequences; s++) {
-            int64_t example = b->examples[from + s], length = m.starts[s + 1] - m.starts[s];
+            int64_t example = b->list[from + s].example, length = m.starts[s + 1] - m.starts[s];
             assert_int_equal(m.examples[s], example);
             assert_int_equal(length, dataset_length(d, example));
             if (length > longest) longest = length;
@@ -119,20 +89,21 @@ static void check_packing(const dataset *d, const batch *b, int64_t tokens, int6
                 assert_int_equal(m.ids[at], d->ids[d->starts[example] + i]);
                 assert_int_equal(m.positions[at], i);
                 assert_int_equal(m.types[at], i >= d->second[example]);
-                assert_int_equal(m.numbers[at], number++);
+                assert_int_equal(m.numbers[at], b->list[from + s].first + i);
             }
         }
         assert_int_equal(m.longest, longest);
     }
     assert_int_equal(next, b->n);
     micro_batch_destroy(&m);
+    return count;
 }
 
 static void test_any_capacity(void **state) {
     (void)state;
     dataset d = made_up(40);
     batch b = {0};
-    batch_sample(&b, &d, 5, 1, 30);
+    batch_sample(&b, &d, NULL, 5, 1, 30);
     for (int64_t tokens = 9; tokens < 200; tokens += tokens < 30 ? 1 : 17)
         for (int64_t sequences = 1; sequences < 40; sequences += 3) check_packing(&d, &b, tokens, sequences);
     batch_destroy(&b);
@@ -155,11 +126,136 @@ static void test_part_of_a_batch(void **state) {
     dataset_destroy(&d);
 }
 
+// ---- sorted and cut ------------------------------------------------------------------------------------------------
+
+static bool is_longest_first(const batch_item *a, const batch_item *b) {
+    return a->length > b->length || (a->length == b->length && a->first < b->first);
+}
+
+static void test_sort(void **state) {
+    (void)state;
+    dataset d = made_up(40);
+    batch b = {0};
+    batch_range(&b, &d, 0, 40);
+    batch_sort(&b);
+    for (int64_t i = 0; i < 40; i++) {
+        assert_int_equal(b.list[i].length, dataset_length(&d, b.list[i].example));
+        assert_int_equal(b.list[i].first, d.starts[b.list[i].example]);
+        if (i > 0) assert_true(is_longest_first(&b.list[i - 1], &b.list[i]));
+    }
+    check_packing(&d, &b, 30, 5);
+    batch_destroy(&b);
+    dataset_destroy(&d);
+}
+
+// items [n] are those of b, in any order.
+static void check_same_items(const batch *b, const batch_item *items, int64_t n) {
+    assert_int_equal(b->n, n);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t k = 0; // numbers are all different
+        while (k < n && b->list[k].first != items[i].first) k++;
+        assert_in_range(k, 0, n - 1);
+        assert_int_equal(b->list[k].example, items[i].example);
+        assert_int_equal(b->list[k].length, items[i].length);
+    }
+}
+
+// Tokens of the fullest part less those of the emptiest; each part is longest first, and there are so many.
+static int64_t check_parts(const batch *b, int64_t parts) {
+    int64_t most = 0, least = INT64_MAX, part = 0;
+    for (int64_t i = 0; i < b->n; part++) {
+        int64_t tokens = 0;
+        assert_int_equal(b->list[i].part, part);
+        for (int64_t first = i; i < b->n && b->list[i].part == part; i++) {
+            if (i > first) assert_true(is_longest_first(&b->list[i - 1], &b->list[i]));
+            tokens += b->list[i].length;
+        }
+        most = tokens > most ? tokens : most;
+        least = smaller(least, tokens);
+    }
+    assert_int_equal(part, parts);
+    return most - least;
+}
+
+// Cuts what b has now. Every item must be in one part, no capacity exceeded, and no more parts than full ones in
+// sampling order make. How uneven they are.
+static int64_t check_cut(const dataset *d, batch *b, int64_t tokens, int64_t sequences) {
+    int64_t n = b->n, in_order = check_packing(d, b, tokens, sequences);
+    batch_item *items = memory_allocate((size_t)n, sizeof *items);
+    memcpy(items, b->list, (size_t)n * sizeof *items);
+    int64_t parts = batch_cut(b, tokens, sequences);
+    assert_in_range(parts, 1, in_order);
+    check_same_items(b, items, n);
+    assert_int_equal(check_packing(d, b, tokens, sequences), parts); // each part fits whole
+    memory_free(items);
+    return check_parts(b, parts);
+}
+
+static void test_cut_any_capacity(void **state) {
+    (void)state;
+    static const int64_t batches[] = {1, 7, 32, 100};
+    dataset d = made_up(40);
+    batch b = {0};
+    for (size_t i = 0; i < sizeof batches / sizeof *batches; i++)
+        for (int64_t tokens = 9; tokens < 200; tokens += tokens < 30 ? 1 : 17)
+            for (int64_t sequences = 1; sequences < 40; sequences += 3) {
+                batch_sample(&b, &d, NULL, 5, i, batches[i]);
+                check_cut(&d, &b, tokens, sequences);
+            }
+    batch_destroy(&b);
+    dataset_destroy(&d);
+}
+
+// In sampling order 2 3 4 5 6, 7 8 and 9 would be three parts, the last nearly empty.
+static void test_cut_is_even(void **state) {
+    (void)state;
+    dataset d = made_up(80);
+    batch b = {0};
+    batch_range(&b, &d, 0, 8);
+    assert_int_equal(check_packing(&d, &b, 23, 100), 3);
+    assert_int_equal(check_cut(&d, &b, 23, 100), 0);
+    static const int64_t lengths[] = {9, 6, 5, 2, 8, 7, 4, 3};
+    for (int i = 0; i < 8; i++) assert_int_equal(b.list[i].length, lengths[i]);
+    // Where parts hold many, they differ by less than one of them; and by number alone, they are as even.
+    for (int64_t step = 0; step < 20; step++) {
+        batch_sample(&b, &d, NULL, 5, step, 64);
+        assert_true(check_cut(&d, &b, 100, 64) < d.longest);
+        batch_sample(&b, &d, NULL, 5, step, 64);
+        assert_true(check_cut(&d, &b, 1000, 16) < d.longest);
+        assert_int_equal(b.list[15].part, 0);
+        assert_int_equal(b.list[16].part, 1);
+        assert_int_equal(b.list[48].part, 3);
+    }
+    batch_destroy(&b);
+    dataset_destroy(&d);
+}
+
+// 6 3 2, 7 4 fill two parts of 11 in sampling order; the longest first, each onto the emptier, leave no room for the
+// last: 7 3, 6 4, and 2. So it is cut in sampling order.
+static void test_cut_in_order(void **state) {
+    (void)state;
+    static const int64_t lengths[] = {6, 3, 2, 7, 4}, examples[] = {4, 1, 0, 5, 2};
+    dataset d = made_up(8);
+    batch b = {0};
+    batch_range(&b, &d, 0, 5);
+    for (int64_t i = 0, first = 0; i < 5; first += lengths[i++])
+        b.list[i] = (batch_item){.example = examples[i], .length = lengths[i], .first = first};
+    check_cut(&d, &b, 11, 5);
+    for (int i = 0; i < 5; i++) assert_int_equal(b.list[i].part, i / 3);
+    batch_destroy(&b);
+    dataset_destroy(&d);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_example_once),   cmocka_unit_test(test_orders_differ),
-        cmocka_unit_test(test_batch_crosses_epochs), cmocka_unit_test(test_batch_range),
-        cmocka_unit_test(test_any_capacity),         cmocka_unit_test(test_part_of_a_batch),
+        cmocka_unit_test(test_batch_crosses_epochs),
+        cmocka_unit_test(test_batch_range),
+        cmocka_unit_test(test_any_capacity),
+        cmocka_unit_test(test_part_of_a_batch),
+        cmocka_unit_test(test_sort),
+        cmocka_unit_test(test_cut_any_capacity),
+        cmocka_unit_test(test_cut_is_even),
+        cmocka_unit_test(test_cut_in_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -163,9 +163,9 @@ static void test_samples(void **state) {
         int64_t number = 0;
         assert_int_equal(b.n, 7);
         for (int64_t i = 0; i < b.n; i++) {
-            assert_int_equal(b.examples[i], data_sample(3, p.q.n, step * 7 + i));
-            assert_int_equal(b.first[i], number);
-            number += p.q.list[b.examples[i]].length;
+            assert_int_equal(b.list[i].example, data_sample(3, p.q.n, step * 7 + i));
+            assert_int_equal(b.list[i].first, number);
+            number += p.q.list[b.list[i].example].length;
         }
     }
     batch_destroy(&b);
@@ -177,30 +177,33 @@ static void test_samples(void **state) {
 static void test_micro_batches(void **state) {
     (void)state;
     static const int64_t tokens[] = {16, 40, 1000, 1000}, most[] = {100, 3, 2, 100};
+    const size_t sizes = sizeof tokens / sizeof *tokens;
     char *text = made_up(5, 40);
     packed p;
     pack(&p, text, 150, 16);
     batch b = {0};
     sequences_range(&b, &p.q, 2, 20);
-    int64_t total = b.first[19] + p.q.list[21].length;
+    int64_t total = b.list[19].first + p.q.list[21].length;
     int32_t *ids = memory_allocate((size_t)total, sizeof *ids);
-    for (int64_t i = 0; i < b.n; i++) assert_true(sequences_read(&p.q, 2 + i, ids + b.first[i], &err));
-    for (size_t k = 0; k < sizeof tokens / sizeof *tokens; k++) {
-        micro_batch m = micro_batch_create(tokens[k], most[k]);
-        int64_t seen = 0;
+    for (int64_t i = 0; i < b.n; i++) assert_true(sequences_read(&p.q, 2 + i, ids + b.list[i].first, &err));
+    for (size_t k = 0; k < 2 * sizes; k++) {
+        int64_t capacity = tokens[k % sizes], sequences = most[k % sizes], seen = 0;
+        micro_batch m = micro_batch_create(capacity, sequences);
+        if (k >= sizes) batch_cut(&b, capacity, sequences);
         for (int64_t from = 0, next; from < b.n; from = next) {
             assert_true(sequences_pack(&m, &p.q, &b, from, b.n, &next, &err));
             assert_int_equal(m.sequences, next - from);
             assert_int_equal(m.starts[0], 0);
             assert_int_equal(m.starts[m.sequences], m.tokens);
-            // It is full: the next one would not have fitted.
-            assert_true(next == b.n || m.sequences == most[k] ||
-                        m.tokens + p.q.list[b.examples[next]].length > tokens[k]);
+            // It is full: the next one would not have fitted, or is of another part.
+            assert_true(next == b.n || m.sequences == sequences || b.list[next].part != b.list[from].part ||
+                        m.tokens + b.list[next].length > capacity);
             for (int64_t i = 0; i < m.sequences; i++) {
-                assert_int_equal(m.examples[i], b.examples[from + i]);
+                assert_int_equal(m.examples[i], b.list[from + i].example);
                 for (int32_t t = m.starts[i]; t < m.starts[i + 1]; t++, seen++) {
-                    assert_int_equal(m.ids[t], ids[seen]);
-                    assert_int_equal(m.numbers[t], seen);
+                    int64_t number = b.list[from + i].first + t - m.starts[i];
+                    assert_int_equal(m.ids[t], ids[number]);
+                    assert_int_equal(m.numbers[t], number);
                     assert_int_equal(m.positions[t], t - m.starts[i]);
                     assert_int_equal(m.types[t], 0);
                 }

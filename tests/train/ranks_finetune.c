@@ -227,6 +227,43 @@ static void test_resume_as_another(void **state) {
     changed = resumed(s);
     changed.train.batch = 8;
     must_fail(&changed, ERROR_INPUT, "train.batch 4, now it is 8");
+    changed = resumed(s);
+    snprintf(changed.data.order, sizeof changed.data.order, "random");
+    must_fail(&changed, ERROR_INPUT, "data.order even, now it is random");
+}
+
+// What an older program has left, which knew no other order than the random one and did not say so.
+static void forget_order(const char *step) {
+    error err = {0};
+    size_t size;
+    char *path = memory_format("%s/%s/manifest.json", folder, step);
+    char *seal_path = memory_format("%s/%s/manifest.xxh3", folder, step);
+    json_t *manifest = json_read(path, &err);
+    if (!manifest) FATAL("%s", err.text);
+    REQUIRE(json_object_del(json_object_get(manifest, "state"), "order") == 0);
+    char *text = json_format(manifest, true, &size), *seal = checksum_seal("manifest.json", text, size);
+    REQUIRE(file_write_atomic(path, text, size, &err) && file_write_atomic(seal_path, seal, strlen(seal), &err));
+    json_decref(manifest);
+    memory_free(text);
+    memory_free(seal);
+    memory_free(path);
+    memory_free(seal_path);
+}
+
+static void test_resume_without_order(void **state) {
+    (void)state;
+    finetune_settings s = settings_of("old", 2);
+    snprintf(s.data.order, sizeof s.data.order, "random");
+    must_run(&s);
+    if (comm_rank(world) == 0) forget_order("old/step-00000002");
+    comm_barrier(world);
+    s = resumed(s);
+    s.train.max_steps = 4;
+    finetune_settings even = s;
+    snprintf(even.data.order, sizeof even.data.order, "even");
+    must_fail(&even, ERROR_INPUT, "data.order random, now it is even");
+    must_run(&s);
+    check_whole("old", 4);
 }
 
 // Pairs need two rows of token types; a model with one would read beyond its table.
@@ -305,6 +342,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_resume_when_done),
         cmocka_unit_test(test_resume_before_first_checkpoint),
         cmocka_unit_test(test_resume_as_another),
+        cmocka_unit_test(test_resume_without_order),
         cmocka_unit_test(test_pairs_need_two_types),
         cmocka_unit_test(test_bpe),
         cmocka_unit_test(test_divergence),
