@@ -136,31 +136,59 @@ static void score_queries(workspace w, const pair *p, int64_t first, int64_t row
     if (drop.p > 0) dropout_bits(w.bits, drop.stream, p->numbers + first, rows, p->head, 0, p->width / DROPOUT_COLUMNS);
 }
 
+// What the products left behind the ends of scores' rows becomes -infinity. This is done for all rows before one is
+// read: a vector that was just written in parts could not be loaded before its parts had reached the cache.
+static void pad_scores(float *scores, const pair *p, int64_t rows) {
+    int64_t last = p->width - SMALL_WIDTH;
+    for (int64_t i = 0; i < rows && p->length < p->width; i++) {
+        float *row = scores + i * p->stride;
+#pragma omp simd
+        for (int64_t c = last; c < last + SMALL_WIDTH; c++) row[c] = c < p->length ? row[c] : -INFINITY;
+    }
+}
+
+// Rows are taken EXP_LANES columns at a time, which keeps two chains of operations going, and half of that at the end.
+enum { EXP_LANES = 2 * SMALL_WIDTH };
+
+static inline void masked_exp_step(float *restrict lane, float *restrict row, const uint16_t *restrict bits,
+                                   uint32_t threshold, float most, int width) {
+#pragma omp simd
+    for (int l = 0; l < width; l++) {
+        float e = vector_exp(row[l] - most);
+        lane[l] += e;
+        row[l] = bits[l] < threshold ? 0 : e;
+    }
+}
+
 // row [width] = exp(row - most) M; returns the sum without M.
 static float exp_row(float *row, const uint16_t *bits, uint32_t threshold, float most, int64_t width) {
-    float lane[ROW_LANES] = {0};
-    for (int64_t c = 0; c < width; c += ROW_LANES) {
-#pragma omp simd
-        for (int l = 0; l < ROW_LANES; l++) {
-            float e = vector_exp(row[c + l] - most);
-            lane[l] += e;
-            row[c + l] = bits[c + l] < threshold ? 0 : e;
-        }
-    }
+    float lane[EXP_LANES] = {0};
+    int64_t c = 0;
+    for (; c + EXP_LANES <= width; c += EXP_LANES) masked_exp_step(lane, row + c, bits + c, threshold, most, EXP_LANES);
+    if (c < width) masked_exp_step(lane, row + c, bits + c, threshold, most, SMALL_WIDTH);
+    row_add(lane, lane + SMALL_WIDTH, SMALL_WIDTH);
     return lanes_sum(lane);
+}
+
+static inline void softmax_backward_step(float *restrict row, float *restrict gradient, const uint16_t *restrict bits,
+                                         uint32_t threshold, float lse, float dot, int width) {
+#pragma omp simd
+    for (int l = 0; l < width; l++) {
+        float probability = vector_exp(row[l] - lse);
+        bool kept = bits[l] >= threshold;
+        row[l] = kept ? probability : 0;
+        gradient[l] = probability * ((kept ? gradient[l] : 0) - dot);
+    }
 }
 
 // row [width] of scores becomes P M; gradient, f d(P M), becomes that of the scores (but for their scale),
 // P (M gradient - dot), where dot is the sum over the row of P M gradient.
-static void softmax_backward_row(float *restrict row, float *restrict gradient, const uint16_t *bits,
-                                 uint32_t threshold, float lse, float dot, int64_t width) {
-#pragma omp simd
-    for (int64_t c = 0; c < width; c++) {
-        float probability = vector_exp(row[c] - lse);
-        bool dropped = bits[c] < threshold;
-        row[c] = dropped ? 0 : probability;
-        gradient[c] = probability * ((dropped ? 0 : gradient[c]) - dot);
-    }
+static void softmax_backward_row(float *row, float *gradient, const uint16_t *bits, uint32_t threshold, float lse,
+                                 float dot, int64_t width) {
+    int64_t c = 0;
+    for (; c + EXP_LANES <= width; c += EXP_LANES)
+        softmax_backward_step(row + c, gradient + c, bits + c, threshold, lse, dot, EXP_LANES);
+    if (c < width) softmax_backward_step(row + c, gradient + c, bits + c, threshold, lse, dot, SMALL_WIDTH);
 }
 
 // out [length, row stride ldo] and lse [length] of one pair.
@@ -171,9 +199,10 @@ static void pair_forward(float *out, int64_t ldo, float *lse, const pair *p, dro
     for (int64_t first = 0; first < p->length; first += QUERY_BLOCK) {
         int64_t rows = smaller(QUERY_BLOCK, p->length - first);
         score_queries(w, p, first, rows, drop);
+        pad_scores(w.scores, p, rows);
         for (int64_t i = 0; i < rows; i++) {
-            float *row = w.scores + i * p->stride, most = row_maximum(row, p->length);
-            for (int64_t c = p->length; c < p->width; c++) row[c] = -INFINITY;
+            float *row = w.scores + i * p->stride;
+            float most = row_maximum(row, p->width);
             w.sums[i] = exp_row(row, w.bits + i * p->width, rule.threshold, most, p->width);
             lse[first + i] = most + logf(w.sums[i]);
         }
