@@ -242,6 +242,21 @@ static void pair_backward(float *dq, float *dk, float *dv, const float *dout, co
     }
 }
 
+// ---- all pairs -----------------------------------------------------------------------------------------------------
+
+// Asks for x [rows, stride], `width` floats of each row, ahead of time. A pair's rows lie in so many short pieces that
+// the processor does not guess the next ones, and short sequences would wait for memory more than they compute.
+static void prefetch(const float *x, int64_t rows, int64_t stride, int64_t width) {
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t c = 0; c < width; c += SMALL_WIDTH) __builtin_prefetch(x + i * stride + c, 0, 2);
+}
+
+// Queries, keys and values that lie `distance` floats behind those of p.
+static void prefetch_inputs(const pair *p, int64_t distance, int64_t length) {
+    const float *const inputs[] = {p->q, p->k, p->v};
+    for (int i = 0; i < 3; i++) prefetch(inputs[i] + distance, 1, 0, length * p->head_size);
+}
+
 // Threads share the pairs. A library's product inside gets one thread, also where one thread does all pairs, so that
 // its bits do not depend on the number of threads.
 //
@@ -260,6 +275,7 @@ void attention_forward(float *out, float *lse, const float *qkv, const int32_t *
             for (int64_t i = 0; i < n; i++) {
                 int64_t start = starts[i];
                 pair p = pair_create(start, starts[i + 1], h, qkv, tokens, numbers, heads, first_head, head_size);
+                if (i + 1 < n) prefetch_inputs(&p, p.length * head_size, starts[i + 2] - starts[i + 1]);
                 pair_forward(out + start * ldo + h * head_size, ldo, lse + h * tokens + start, &p, drop, own);
             }
         }
@@ -282,6 +298,11 @@ void attention_backward(float *dqkv, const float *dout, const float *qkv, const 
             for (int64_t h = 0; h < heads; h++) {
                 int64_t start = starts[i], in_rows = start * ldo + h * head_size;
                 pair p = pair_create(start, starts[i + 1], h, qkv, tokens, numbers, heads, first_head, head_size);
+                if (h + 1 < heads) {
+                    prefetch_inputs(&p, tokens * head_size, p.length);
+                    prefetch(dout + in_rows + head_size, p.length, ldo, head_size);
+                    prefetch(out + in_rows + head_size, p.length, ldo, head_size);
+                }
                 float *dq = dqkv + (h * tokens + start) * head_size;
                 pair_backward(dq, dq + plane, dq + 2 * plane, dout + in_rows, out + in_rows, ldo,
                               lse + h * tokens + start, &p, drop, own);
