@@ -204,11 +204,12 @@ static void pair_forward(float *out, int64_t ldo, float *lse, const pair *p, dro
             float *row = w.scores + i * p->stride;
             float most = row_maximum(row, p->width);
             w.sums[i] = exp_row(row, w.bits + i * p->width, rule.threshold, most, p->width);
-            lse[first + i] = most + logf(w.sums[i]);
+            lse[first + i] = most;
         }
         product_over_keys(out + first * ldo, ldo, p, 1, w.scores, p->v, rows);
         for (int64_t i = 0; i < rows; i++) {
             float *row = out + (first + i) * ldo;
+            lse[first + i] += logf(w.sums[i]);
             row_scale(row, row, rule.scale / w.sums[i], p->head_size);
         }
     }

@@ -54,31 +54,39 @@ INLINE void tile(const int rows, const int vectors, const product *p, int64_t i,
     }
 }
 
+// Rows are shared out evenly: a tile of one or two at the end would wait for its own sums.
 INLINE void panel(const int vectors, const product *p, int64_t j) {
-    int64_t i = 0;
-    for (; i + TILE_ROWS <= p->m; i += TILE_ROWS) tile(TILE_ROWS, vectors, p, i, j);
-    switch (p->m - i) {
-    case 1:
-        tile(1, vectors, p, i, j);
-        break;
-    case 2:
-        tile(2, vectors, p, i, j);
-        break;
-    case 3:
-        tile(3, vectors, p, i, j);
-        break;
-    case 4:
-        tile(4, vectors, p, i, j);
-        break;
-    case 5:
-        tile(5, vectors, p, i, j);
-        break;
+    int64_t tiles = (p->m + TILE_ROWS - 1) / TILE_ROWS, least = p->m / tiles, taller = p->m % tiles;
+    for (int64_t t = 0, i = 0; t < tiles; t++) {
+        int64_t rows = least + (t < taller);
+        switch (rows) {
+        case 1:
+            tile(1, vectors, p, i, j);
+            break;
+        case 2:
+            tile(2, vectors, p, i, j);
+            break;
+        case 3:
+            tile(3, vectors, p, i, j);
+            break;
+        case 4:
+            tile(4, vectors, p, i, j);
+            break;
+        case 5:
+            tile(5, vectors, p, i, j);
+            break;
+        default:
+            tile(TILE_ROWS, vectors, p, i, j);
+            break;
+        }
+        i += rows;
     }
 }
 
 INLINE void panels(const product *p) {
     for (int64_t j = 0; j < p->n; j += TILE_VECTORS * LANES) {
-        switch (smaller((p->n - j) / LANES, TILE_VECTORS)) {
+        // Where a panel is no wider than SMALL_WIDTH, all are whole.
+        switch (TILE_VECTORS * LANES <= SMALL_WIDTH ? TILE_VECTORS : smaller((p->n - j) / LANES, TILE_VECTORS)) {
         case 1:
             panel(1, p, j);
             break;
@@ -97,17 +105,18 @@ INLINE void panels(const product *p) {
 
 void small_product(bool transpose_a, bool accumulate, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                    int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc) {
-    for (int64_t d = 0; d < k; d += DEPTH) {
-        product p = {a, lda, 1, b + d * ldb, ldb, c, ldc, m, n, smaller(DEPTH, k - d), alpha, accumulate || d > 0};
-        p.a += d * p.column_step;
+    product p = {a, lda, 1, b, ldb, c, ldc, m, n, 0, alpha, accumulate};
+    for (int64_t d = 0; d < k; d += DEPTH, p.b += DEPTH * ldb) {
+        p.k = smaller(DEPTH, k - d);
         if (transpose_a) {
-            p.a = a + d * lda;
             p.row_step = 1;
             p.column_step = lda;
             panels(&p);
         } else {
             panels(&p);
         }
+        p.a += DEPTH * p.column_step;
+        p.accumulate = true;
     }
 }
 
