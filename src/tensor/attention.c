@@ -31,13 +31,11 @@ static int64_t padded_stride(int64_t length) { return (padded_width(length) / SM
 
 // What attention_scratch_size measures, for sequences of any length up to the longest; stride is that of scores:
 //
-//     | scores, gradients [block, stride] | keys, values [128, stride] | dout [block, 128] | sums [block] | bits |
+//     | scores, gradients [block, stride] | keys, values [128, stride] | sums [block] | bits [block, width], 16 each |
 //
-// with block = min(length, QUERY_BLOCK). keys and values are transposes; dout is a copy, because the caller's rows may
-// lie so that few of them fit into the first-level cache together; bits [block, width] have 16 each. Heads that take
-// the library's products need neither keys nor values. Each thread has its own.
+// with block = min(length, QUERY_BLOCK). keys and values are transposes, for our own products. Each thread has its own.
 typedef struct {
-    float *scores, *gradients, *keys, *values, *dout, *sums;
+    float *scores, *gradients, *keys, *values, *sums;
     uint16_t *bits;
 } workspace;
 
@@ -46,8 +44,7 @@ static workspace workspace_create(float *scratch, int64_t length) {
     workspace w = {.scores = scratch, .gradients = scratch + block * stride};
     w.keys = w.gradients + block * stride;
     w.values = w.keys + SMALL_HEAD_SIZE * stride;
-    w.dout = w.values + SMALL_HEAD_SIZE * stride;
-    w.sums = w.dout + block * SMALL_HEAD_SIZE;
+    w.sums = w.values + SMALL_HEAD_SIZE * stride;
     w.bits = (uint16_t *)(w.sums + padded_width(block));
     return w;
 }
@@ -55,8 +52,7 @@ static workspace workspace_create(float *scratch, int64_t length) {
 // Threads share no cache line.
 static int64_t workspace_size(int64_t longest) {
     int64_t stride = padded_stride(longest), block = smaller(longest, QUERY_BLOCK);
-    return 2 * (block + SMALL_HEAD_SIZE) * stride + block * SMALL_HEAD_SIZE + padded_width(block) +
-           padded_width(block * stride / 2);
+    return 2 * (block + SMALL_HEAD_SIZE) * stride + padded_width(block) + padded_width(block * stride / 2);
 }
 
 int64_t attention_scratch_size(int64_t longest) { return omp_get_max_threads() * workspace_size(longest); }
@@ -124,10 +120,9 @@ static void product_over_queries(float *c, const pair *p, float alpha, const flo
 
 // ---- one pair ------------------------------------------------------------------------------------------------------
 //
-// With probabilities P = exp(scores - lse), the mask M of dropout (0 or 1) and f = 1 / (1 - p), forward is out = f (P
-// M) v. Whatever is the same for a whole row or for all is left to the products, or to their shorter rows: forward's
-// rows hold exp(scores - most) M, and out is scaled by f / sum; backward's products multiply by f and by the scores'
-// scale.
+// P are the probabilities exp(scores - lse), M is dropout's mask of zeros and ones, f = 1 / (1 - p): out = f (P M) v.
+// Factors that a whole row shares are left to the products, or to the shorter rows of out: forward's rows of scores
+// become exp(scores - most) M, and out is scaled by f / sum; backward's products multiply by f and the scores' scale.
 
 // The scores of queries first .. first + rows - 1, and the random bits of their probabilities. Without dropout the bits
 // are left alone: none is below a threshold of 0.
@@ -223,22 +218,16 @@ static void pair_backward(float *dq, float *dk, float *dv, const float *dout, co
     transpose(w.keys, p->k, p);
     transpose(w.values, p->v, p);
     for (int64_t first = 0; first < p->length; first += QUERY_BLOCK) {
-        int64_t rows = smaller(QUERY_BLOCK, p->length - first), ldd = ldo;
-        const float *d = dout + first * ldo, *out_block = out + first * ldo;
-        for (int64_t i = 0; i < rows; i++)
-            w.sums[i] = (float)row_dot(d + i * ldo, out_block + i * ldo, 0, p->head_size);
-        if (p->is_small) {
-            for (int64_t i = 0; i < rows; i++) memcpy(w.dout + i * p->head_size, d + i * ldo, p->head_size * sizeof *d);
-            d = w.dout;
-            ldd = p->head_size;
-        }
+        int64_t rows = smaller(QUERY_BLOCK, p->length - first);
+        const float *q = p->q + first * p->head_size, *d = dout + first * ldo, *o = out + first * ldo;
         score_queries(w, p, first, rows, drop);
-        product_with_transpose(w.gradients, p, rule.scale, d, ldd, p->v, w.values, rows);
+        product_with_transpose(w.gradients, p, rule.scale, d, ldo, p->v, w.values, rows);
         for (int64_t i = 0; i < rows; i++)
             softmax_backward_row(w.scores + i * p->stride, w.gradients + i * p->stride, w.bits + i * p->width,
-                                 rule.threshold, lse[first + i], w.sums[i], p->width);
-        product_over_queries(dv, p, rule.scale, w.scores, d, ldd, rows, first > 0);
-        product_over_queries(dk, p, p->scale, w.gradients, p->q + first * p->head_size, p->head_size, rows, first > 0);
+                                 rule.threshold, lse[first + i],
+                                 (float)row_dot(d + i * ldo, o + i * ldo, 0, p->head_size), p->width);
+        product_over_queries(dv, p, rule.scale, w.scores, d, ldo, rows, first > 0);
+        product_over_queries(dk, p, p->scale, w.gradients, q, p->head_size, rows, first > 0);
         product_over_keys(dq + first * p->head_size, p->head_size, p, p->scale, w.gradients, p->k, rows);
     }
 }
