@@ -79,6 +79,7 @@ static inline float vector_erf(float x) {
 enum { ROW_LANES = 16 };
 
 static inline float lanes_sum(float lane[ROW_LANES]) {
+#pragma GCC unroll 4
     for (int half = ROW_LANES / 2; half > 0; half /= 2)
         for (int l = 0; l < half; l++) lane[l] += lane[l + half];
     return lane[0];
@@ -91,13 +92,14 @@ static inline void maximum_step(float *lane, const float *x, int width) {
 
 // The largest of x [n]; -infinity where n = 0.
 static inline float row_maximum(const float *x, int64_t n) {
-    float lane[ROW_LANES], most = -INFINITY;
+    float lane[ROW_LANES];
     for (int l = 0; l < ROW_LANES; l++) lane[l] = -INFINITY;
     int64_t i = 0;
     for (; i + ROW_LANES <= n; i += ROW_LANES) maximum_step(lane, x + i, ROW_LANES);
     maximum_step(lane, x + i, (int)(n - i));
-    for (int l = 0; l < ROW_LANES; l++) most = lane[l] > most ? lane[l] : most;
-    return most;
+#pragma GCC unroll 4
+    for (int half = ROW_LANES / 2; half > 0; half /= 2) maximum_step(lane, lane + half, half);
+    return lane[0];
 }
 
 static inline void sum_step(float *lane, const float *x, int width) {
