@@ -16,20 +16,20 @@ void naive_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_
     }
 }
 
-void naive_bias_gelu_forward(float *act, float *pre, const float *u, const float *bias, int64_t tokens, int64_t n) {
+void naive_bias_gelu_forward(float *act, float *slope, const float *u, const float *bias, int64_t tokens, int64_t n) {
     for (int64_t i = 0; i < tokens * n; i++) {
-        double x = u[i] + bias[i % n];
-        pre[i] = (float)x;
-        act[i] = (float)(x * 0.5 * erfc(-x * M_SQRT1_2));
+        double x = u[i] + bias[i % n], phi = 0.5 * erfc(-x * M_SQRT1_2), density = exp(-x * x / 2) / sqrt(2 * M_PI);
+        act[i] = (float)(x * phi);
+        if (slope) slope[i] = (float)(phi + x * density);
     }
 }
 
-void naive_bias_gelu_backward(float *du, float *dbias, const float *dact, const float *pre, int64_t tokens, int64_t n) {
+void naive_bias_gelu_backward(float *du, float *dbias, const float *dact, const float *slope, int64_t tokens,
+                              int64_t n) {
     for (int64_t c = 0; c < n; c++) {
         double sum = 0;
         for (int64_t t = 0; t < tokens; t++) {
-            double x = pre[t * n + c], density = exp(-x * x / 2) / sqrt(2 * M_PI);
-            double d = dact[t * n + c] * (0.5 * erfc(-x * M_SQRT1_2) + x * density);
+            double d = (double)dact[t * n + c] * slope[t * n + c];
             du[t * n + c] = (float)d;
             sum += d;
         }

@@ -58,11 +58,11 @@ void column_sum_accumulate(float *column_sum, const float *x, int64_t m, int64_t
 
 // ---- activations (activation.c) -----------------------------------------------------------------------------------
 
-// The exact GELU, x Phi(x), erf to 1e-6 absolute. pre [T, n] = u + bias is kept for backward, act [T, n] = gelu(pre).
-// u and pre may be the same memory.
-void bias_gelu_forward(float *act, float *pre, const float *u, const float *bias, int64_t tokens, int64_t n);
-// du [T, n] = dact * gelu'(pre); du and dact may be the same memory. dbias [n] += column sums of du.
-void bias_gelu_backward(float *du, float *dbias, const float *dact, const float *pre, int64_t tokens, int64_t n);
+// The exact GELU, x Phi(x), Phi to 3e-7 absolute: act [T, n] = gelu(u + bias). slope [T, n] = gelu'(u + bias) is kept
+// for backward, and NULL when there is none. act and u may be the same memory.
+void bias_gelu_forward(float *act, float *slope, const float *u, const float *bias, int64_t tokens, int64_t n);
+// du [T, n] = dact * slope; du and dact may be the same memory. dbias [n] += column sums of du.
+void bias_gelu_backward(float *du, float *dbias, const float *dact, const float *slope, int64_t tokens, int64_t n);
 void tanh_forward(float *y, const float *x, int64_t n);
 void tanh_backward(float *dx, const float *dy, const float *y, int64_t n); // y is the forward output
 
@@ -242,8 +242,9 @@ void parameter_destroy(parameter_table *table);
 
 void naive_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                 int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
-void naive_bias_gelu_forward(float *act, float *pre, const float *u, const float *bias, int64_t tokens, int64_t n);
-void naive_bias_gelu_backward(float *du, float *dbias, const float *dact, const float *pre, int64_t tokens, int64_t n);
+void naive_bias_gelu_forward(float *act, float *slope, const float *u, const float *bias, int64_t tokens, int64_t n);
+void naive_bias_gelu_backward(float *du, float *dbias, const float *dact, const float *slope, int64_t tokens,
+                              int64_t n);
 void naive_dropout_apply(float *y, const float *x, const int64_t *numbers, int64_t tokens, int64_t n, dropout d);
 void naive_sum_layernorm_forward(float *y, float *normalised, float *rstd, const float *residual,
                                  const layernorm_branch *branches, int n_branches, const int64_t *numbers,
