@@ -77,8 +77,8 @@ static const float *transform_backward(model *m) {
     int count;
     const float *const *parts = exchange_parts(m->ex, PARTIAL_WORDS, &count);
     float *d = k->act; // its contents are done with
-    sum_layernorm_backward(d, k->norm.weight->gradient, k->norm.bias->gradient, NULL, parts, count, k->normalised,
-                           k->rstd, k->norm.weight->value, rows, h);
+    sum_layernorm_backward(d, k->norm.weight->gradient, k->norm.bias->gradient, NULL, 0, NULL, parts, count,
+                           k->normalised, k->rstd, k->norm.weight->value, NULL, rows, h);
     bias_gelu_backward(d, k->dense.bias->gradient, d, k->slope, rows, h);
     linear_backward_weight(k->dense.weight->gradient, NULL, d, k->input, rows, h, h);
     float *dx = k->slope; // as above

@@ -101,12 +101,21 @@ void sum_layernorm_forward(float *y, float *normalised, float *rstd, const float
                            const layernorm_branch *branches, int n_branches, const int64_t *numbers, const float *gain,
                            const float *shift, float eps, int64_t tokens, int64_t hidden);
 
+enum { LAYERNORM_BRANCHES = 2, LAYERNORM_WIDEST = 8192 }; // at most: branches, and H
+
+// What goes into a branch: d [T, H] = D ds; dbias [H] accumulates d's column sums.
+typedef struct {
+    float *d, *dbias;
+    dropout drop;
+} layernorm_branch_gradient;
+
 // dy [T, H] = residual_gradient + sum over i of parts[i] (either may be absent: NULL, 0 parts).
-// ds [T, H] = LN backward of dy; dgain [H], dshift [H] accumulate.
-// ds may be the same memory as residual_gradient.
-void sum_layernorm_backward(float *ds, float *dgain, float *dshift, const float *residual_gradient,
-                            const float *const *parts, int count, const float *normalised, const float *rstd,
-                            const float *gain, int64_t tokens, int64_t hidden);
+// ds [T, H] = LN backward of dy; dgain [H], dshift [H] accumulate. All in one pass over the rows.
+// ds may be the same memory as residual_gradient. numbers [T], NULL without branches.
+void sum_layernorm_backward(float *ds, float *dgain, float *dshift, const layernorm_branch_gradient *branches,
+                            int n_branches, const float *residual_gradient, const float *const *parts, int count,
+                            const float *normalised, const float *rstd, const float *gain, const int64_t *numbers,
+                            int64_t tokens, int64_t hidden);
 
 // out [T, H] = residual (NULL is none) + sum over i of parts[i], in order; out may be the same memory as residual.
 void sum_parts(float *out, const float *residual, const float *const *parts, int count, int64_t tokens, int64_t hidden);
@@ -249,9 +258,10 @@ void naive_dropout_apply(float *y, const float *x, const int64_t *numbers, int64
 void naive_sum_layernorm_forward(float *y, float *normalised, float *rstd, const float *residual,
                                  const layernorm_branch *branches, int n_branches, const int64_t *numbers,
                                  const float *gain, const float *shift, float eps, int64_t tokens, int64_t hidden);
-void naive_sum_layernorm_backward(float *ds, float *dgain, float *dshift, const float *residual_gradient,
-                                  const float *const *parts, int count, const float *normalised, const float *rstd,
-                                  const float *gain, int64_t tokens, int64_t hidden);
+void naive_sum_layernorm_backward(float *ds, float *dgain, float *dshift, const layernorm_branch_gradient *branches,
+                                  int n_branches, const float *residual_gradient, const float *const *parts, int count,
+                                  const float *normalised, const float *rstd, const float *gain, const int64_t *numbers,
+                                  int64_t tokens, int64_t hidden);
 void naive_attention_forward(float *out, float *lse, const float *qkv, const int32_t *starts, int64_t n,
                              const int64_t *numbers, int64_t heads, int64_t first_head, int64_t head_size,
                              dropout drop);
