@@ -31,7 +31,7 @@ static bool read_sizes(model_config *c, const json_t *json, const char *where, e
         int64_t most;
     } sizes[] = {
         {"vocab_size", &c->vocabulary, NULL, 1 << 24},
-        {"hidden_size", &c->hidden, NULL, 1 << 16},
+        {"hidden_size", &c->hidden, NULL, LAYERNORM_WIDEST},
         {"num_hidden_layers", &c->layers, NULL, 1 << 12},
         {"num_attention_heads", &c->heads, NULL, 1 << 12},
         {"intermediate_size", &c->intermediate, NULL, 1 << 20},

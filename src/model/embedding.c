@@ -40,9 +40,9 @@ void embedding_backward(model *m, const micro_batch *batch, model_pass pass) {
                   model_dropout(m, pass, RANDOM_DROPOUT_EMBEDDING, 0, m->config.hidden_dropout));
     int words = slot_of_gradient(m, 0);
     float *ds = exchange_slot(m->ex, words) + slice.first * h;
-    sum_layernorm_backward(ds, m->embedding_norm.weight->gradient, m->embedding_norm.bias->gradient, m->dresidual, NULL,
-                           0, m->embedding_normalised, m->embedding_rstd, m->embedding_norm.weight->value, slice.count,
-                           h);
+    sum_layernorm_backward(ds, m->embedding_norm.weight->gradient, m->embedding_norm.bias->gradient, NULL, 0,
+                           m->dresidual, NULL, 0, m->embedding_normalised, m->embedding_rstd,
+                           m->embedding_norm.weight->value, NULL, slice.count, h);
     place_embedding_backward(first_position(m, m->position.weight->gradient), m->type.weight->gradient,
                              batch->positions + slice.first, batch->types + slice.first, ds, slice.count, h);
     exchange_gather(m->ex, &(exchange_item){words, m->place->owns_words}, 1);

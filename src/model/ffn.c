@@ -5,8 +5,8 @@ void ffn_block_begin(model *m, int64_t layer, const float *x, int64_t tokens) {
     layer_cache *cache = &m->caches[layer];
     int64_t hidden = m->config.hidden, neurons = m->mine->neurons.count;
     span before = time_span(SPAN_FFN);
-    linear_forward(cache->pre, x, l->intermediate.weight->value, NULL, tokens, hidden, neurons);
-    bias_gelu_forward(cache->act, cache->pre, cache->pre, l->intermediate.bias->value, tokens, neurons);
+    linear_forward(cache->act, x, l->intermediate.weight->value, NULL, tokens, hidden, neurons);
+    bias_gelu_forward(cache->act, cache->slope, cache->act, l->intermediate.bias->value, tokens, neurons);
     parallel_progress();
     time_span(before);
 }
@@ -29,7 +29,7 @@ void ffn_block_backward(model *m, int64_t layer, float *dx, const float *d, cons
     linear_backward_weight(l->output.weight->gradient, NULL, d, cache->act, tokens, neurons, hidden);
     linear_backward_input(dact, d, l->output.weight->value, tokens, neurons, hidden, false);
     parallel_progress();
-    bias_gelu_backward(dact, l->intermediate.bias->gradient, dact, cache->pre, tokens, neurons);
+    bias_gelu_backward(dact, l->intermediate.bias->gradient, dact, cache->slope, tokens, neurons);
     linear_backward_weight(l->intermediate.weight->gradient, NULL, dact, x, tokens, hidden, neurons);
     parallel_progress();
     linear_backward_input(dx, dact, l->intermediate.weight->value, tokens, hidden, neurons, accumulate);

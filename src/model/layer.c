@@ -36,28 +36,33 @@ static void norm_forward(model *m, int64_t layer, int norm, int to, int from, co
     exchange_gather(m->ex, &(exchange_item){to, m->place->everyone}, 1);
 }
 
-// The gradient at the LN's input, over this rank's slice, in place in m->dresidual.
-static void norm_backward(model *m, int64_t layer, int norm, bool add_parts) {
+// What goes into a branch, over this rank's slice: into the branch's gradient slot and its output bias.
+static layernorm_branch_gradient branch_gradient(const model *m, int which, linear output, dropout drop) {
+    int64_t first = exchange_slice(m->ex).first * m->config.hidden;
+    return (layernorm_branch_gradient){exchange_slot(m->ex, slot_of_gradient(m, which)) + first, output.bias->gradient,
+                                       drop};
+}
+
+static layernorm_branch_gradient attention_gradient(const model *m, int64_t layer, model_pass pass) {
+    return branch_gradient(m, 0, m->layers[layer].attention_output, attention_branch(m, layer, pass).drop);
+}
+
+static layernorm_branch_gradient ffn_gradient(const model *m, int64_t layer, model_pass pass) {
+    return branch_gradient(m, 1, m->layers[layer].output, ffn_branch(m, layer, pass).drop);
+}
+
+// The gradients at the LN's input, in place in m->dresidual, and at the branches, over this rank's slice.
+static void norm_backward(model *m, int64_t layer, int norm, bool add_parts, const layernorm_branch_gradient *branches,
+                          int n, const micro_batch *batch) {
     const layer_cache *cache = &m->caches[layer];
     linear ln = norm ? m->layers[layer].output_norm : m->layers[layer].attention_norm;
     int count = 0;
     const float *const *parts = add_parts ? exchange_parts(m->ex, PARTIAL_GRADIENT, &count) : NULL;
-    span before = time_span(SPAN_EXCHANGE);
-    sum_layernorm_backward(m->dresidual, ln.weight->gradient, ln.bias->gradient, m->dresidual, parts, count,
-                           cache->normalised[norm], cache->rstd[norm], ln.weight->value, exchange_slice(m->ex).count,
-                           m->config.hidden);
-    time_span(before);
-}
-
-// The gradient that goes into a branch, D ds, over this rank's slice: into the branch's gradient slot, and its column
-// sums into the branch's output bias.
-static void branch_gradient(model *m, int which, linear output, dropout drop, const micro_batch *batch) {
-    int64_t h = m->config.hidden;
     range slice = exchange_slice(m->ex);
-    float *d = exchange_slot(m->ex, slot_of_gradient(m, which)) + slice.first * h;
     span before = time_span(SPAN_EXCHANGE);
-    dropout_apply(d, m->dresidual, batch->numbers + slice.first, slice.count, h, drop);
-    column_sum_accumulate(output.bias->gradient, d, slice.count, h);
+    sum_layernorm_backward(m->dresidual, ln.weight->gradient, ln.bias->gradient, branches, n, m->dresidual, parts,
+                           count, cache->normalised[norm], cache->rstd[norm], ln.weight->value,
+                           batch->numbers + slice.first, slice.count, m->config.hidden);
     time_span(before);
 }
 
@@ -88,9 +93,8 @@ static void paf_forward(model *m, int64_t layer, const micro_batch *batch, model
 static void paf_backward(model *m, int64_t layer, bool last, const micro_batch *batch, model_pass pass) {
     const float *x = exchange_slot(m->ex, slot_of_input(m, layer));
     recompute(m, layer, last, x, x, batch, pass);
-    norm_backward(m, layer, 1, !last);
-    branch_gradient(m, 0, m->layers[layer].attention_output, attention_branch(m, layer, pass).drop, batch);
-    branch_gradient(m, 1, m->layers[layer].output, ffn_branch(m, layer, pass).drop, batch);
+    const layernorm_branch_gradient branches[] = {attention_gradient(m, layer, pass), ffn_gradient(m, layer, pass)};
+    norm_backward(m, layer, 1, !last, branches, 2, batch);
     const exchange_item gradients[] = {{slot_of_gradient(m, 0), m->place->owns_heads},
                                        {slot_of_gradient(m, 1), m->place->owns_neurons}};
     exchange_gather(m->ex, gradients, 2);
@@ -128,15 +132,15 @@ static void saf_backward(model *m, int64_t layer, bool last, const micro_batch *
     const float *x = exchange_slot(m->ex, slot_of_input(m, layer));
     const float *middle = exchange_slot(m->ex, slot_of_middle(m, layer));
     recompute(m, layer, last, x, middle, batch, pass);
-    norm_backward(m, layer, 1, !last);
-    branch_gradient(m, 1, m->layers[layer].output, ffn_branch(m, layer, pass).drop, batch);
+    layernorm_branch_gradient branch = ffn_gradient(m, layer, pass);
+    norm_backward(m, layer, 1, !last, &branch, 1, batch);
     exchange_gather(m->ex, &(exchange_item){ffn, m->place->owns_neurons}, 1);
     if (m->mine->neurons.count)
         ffn_block_backward(m, layer, dx, exchange_slot(m->ex, ffn), middle, batch->tokens, false);
     exchange_reduce(m->ex, &(exchange_item){PARTIAL_GRADIENT, m->place->owns_neurons}, 1);
 
-    norm_backward(m, layer, 0, true);
-    branch_gradient(m, 0, m->layers[layer].attention_output, attention_branch(m, layer, pass).drop, batch);
+    branch = attention_gradient(m, layer, pass);
+    norm_backward(m, layer, 0, true, &branch, 1, batch);
     exchange_gather(m->ex, &(exchange_item){attention, m->place->owns_heads}, 1);
     if (m->mine->heads.count) attention_block_backward(m, layer, dx, exchange_slot(m->ex, attention), x, batch, pass);
     exchange_reduce(m->ex, &(exchange_item){PARTIAL_GRADIENT, m->place->owns_heads}, 1);

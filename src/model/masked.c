@@ -30,8 +30,8 @@ static void transform_forward(model *m, const masked_tokens *masked) {
     range mine = exchange_slice(m->ex);
     take_rows(k->input, exchange_slot(m->ex, slot_of_input(m, m->config.layers)), masked->rows + mine.first, mine.count,
               h);
-    linear_forward(k->pre, k->input, k->dense.weight->value, NULL, mine.count, h, h);
-    bias_gelu_forward(k->act, k->pre, k->pre, k->dense.bias->value, mine.count, h);
+    linear_forward(k->act, k->input, k->dense.weight->value, NULL, mine.count, h, h);
+    bias_gelu_forward(k->act, k->slope, k->act, k->dense.bias->value, mine.count, h);
     sum_layernorm_forward(exchange_slot(m->ex, slot_of_head(m)) + mine.first * h, k->normalised, k->rstd, k->act, NULL,
                           0, NULL, k->norm.weight->value, k->norm.bias->value, (float)m->config.norm_epsilon,
                           mine.count, h);
@@ -77,12 +77,13 @@ static const float *transform_backward(model *m) {
     int count;
     const float *const *parts = exchange_parts(m->ex, PARTIAL_WORDS, &count);
     float *d = k->act; // its contents are done with
-    sum_layernorm_backward(d, k->norm.weight->gradient, k->norm.bias->gradient, NULL, parts, count, k->normalised,
-                           k->rstd, k->norm.weight->value, rows, h);
-    bias_gelu_backward(d, k->dense.bias->gradient, d, k->pre, rows, h);
+    sum_layernorm_backward(d, k->norm.weight->gradient, k->norm.bias->gradient, NULL, 0, NULL, parts, count,
+                           k->normalised, k->rstd, k->norm.weight->value, NULL, rows, h);
+    bias_gelu_backward(d, k->dense.bias->gradient, d, k->slope, rows, h);
     linear_backward_weight(k->dense.weight->gradient, NULL, d, k->input, rows, h, h);
-    linear_backward_input(k->pre, d, k->dense.weight->value, rows, h, h, false);
-    return k->pre;
+    float *dx = k->slope; // as above
+    linear_backward_input(dx, d, k->dense.weight->value, rows, h, h, false);
+    return dx;
 }
 
 void masked_backward(model *m, const micro_batch *batch, const masked_tokens *masked, float scale) {

@@ -180,7 +180,7 @@ static void take_cache(allocator *a, const model *m, layer_cache *cache) {
     cache->qkv = take_floats(a, 3 * t * local);
     cache->context = take_floats(a, t * local);
     cache->lse = take_floats(a, heads * t);
-    cache->pre = take_floats(a, t * m->mine->neurons.count);
+    if (m->training) cache->slope = take_floats(a, t * m->mine->neurons.count);
     cache->act = take_floats(a, t * m->mine->neurons.count);
 }
 
@@ -220,10 +220,12 @@ static void take_masked_head(allocator *a, model *m, int64_t slice) {
     int64_t n = k->capacity, rows = slice < n ? slice : n, h = m->config.hidden;
     k->slices = take(a, m->place->team, sizeof *k->slices);
     k->input = take_floats(a, rows * h);
-    k->pre = take_floats(a, rows * h);
     k->act = take_floats(a, rows * h);
-    k->normalised = take_floats(a, rows * h);
-    k->rstd = take_floats(a, rows);
+    if (m->training) {
+        k->slope = take_floats(a, rows * h);
+        k->normalised = take_floats(a, rows * h);
+        k->rstd = take_floats(a, rows);
+    }
     k->logits = take_floats(a, n * m->mine->vocabulary.count);
     k->lse = take(a, n, sizeof *k->lse);
     k->mine = take(a, n, sizeof *k->mine);

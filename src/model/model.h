@@ -82,7 +82,7 @@ typedef struct {
     float *qkv;           // [3, heads, T, head_size]   ranks with heads
     float *context;       // [T, heads * head_size]     ranks with heads
     float *lse;           // [heads, T]                 ranks with heads
-    float *pre, *act;     // [T, neurons] each          ranks with neurons
+    float *slope, *act;   // [T, neurons] each          ranks with neurons; slope (of GELU) only in training
     float *normalised[2]; // [slice, H] before gain and shift; SAF has two LayerNorms, PAF one (the second)
     float *rstd[2];       // [slice]
 } layer_cache;
@@ -96,7 +96,7 @@ typedef struct {
     parameter *bias;                   // of the vocabulary's pieces: this rank's part
     int64_t capacity;                  // masked rows of a micro-batch, at most
     range *slices;                     // [team] masked rows, by who has their tokens
-    float *input, *pre, *act;          // [slice, H] each
+    float *input, *slope, *act;        // [slice, H] each
     float *normalised, *rstd;          // [slice, H], [slice]
     float *logits;                     // [n, vocabulary rows of this rank]; after the backward pass their gradient
     double *lse;                       // [n]

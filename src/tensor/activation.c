@@ -1,27 +1,29 @@
-// GELU and tanh. The vector erf and exp that they stand on are in vector_math.h.
+// GELU and tanh. The normal distribution that GELU stands on is in vector_math.h.
 #include "tensor/tensor.h"
 #include "tensor/threads.h"
 #include "tensor/vector_math.h"
 
-static inline float normal_distribution(float x) { return 0.5f + 0.5f * vector_erf(x * 0.707106781f); } // Phi
-static inline float normal_density(float x) { return 0.398942280f * vector_exp(-0.5f * x * x); }        // phi
-
-void bias_gelu_forward(float *act, float *pre, const float *u, const float *bias, int64_t tokens, int64_t n) {
-#pragma omp parallel for if (worth_threads(tokens * n))
-    for (int64_t t = 0; t < tokens; t++) {
-        float *act_row = act + t * n, *pre_row = pre + t * n;
-        const float *u_row = u + t * n;
+// gelu(x) = x Phi(x) and gelu'(x) = Phi(x) + x phi(x), which share an exp.
+static inline void gelu_row(float *act, float *slope, const float *u, const float *bias, int64_t n) {
 #pragma omp simd
-        for (int64_t c = 0; c < n; c++) {
-            float x = u_row[c] + bias[c];
-            pre_row[c] = x;
-            act_row[c] = x * normal_distribution(x);
-        }
+    for (int64_t c = 0; c < n; c++) {
+        float x = u[c] + bias[c], density, phi = vector_normal(&density, x);
+        act[c] = x * phi;
+        if (slope) slope[c] = phi + x * density;
     }
 }
 
-// gelu'(x) = Phi(x) + x phi(x)
-void bias_gelu_backward(float *du, float *dbias, const float *dact, const float *pre, int64_t tokens, int64_t n) {
+void bias_gelu_forward(float *act, float *slope, const float *u, const float *bias, int64_t tokens, int64_t n) {
+#pragma omp parallel for if (worth_threads(tokens * n))
+    for (int64_t t = 0; t < tokens; t++) {
+        if (slope) // asked once a row, so that the loops have no branches
+            gelu_row(act + t * n, slope + t * n, u + t * n, bias, n);
+        else
+            gelu_row(act + t * n, NULL, u + t * n, bias, n);
+    }
+}
+
+void bias_gelu_backward(float *du, float *dbias, const float *dact, const float *slope, int64_t tokens, int64_t n) {
 #pragma omp parallel for collapse(2) ordered schedule(static, 1) if (worth_threads(tokens * n))
     for (int64_t from = 0; from < n; from += STRIP) {
         for (int64_t first = 0; first < tokens; first += ROW_BLOCK) {
@@ -29,11 +31,10 @@ void bias_gelu_backward(float *du, float *dbias, const float *dact, const float 
             int64_t width = smaller(STRIP, n - from), last = smaller(first + ROW_BLOCK, tokens);
             for (int64_t t = first; t < last; t++) {
                 float *du_row = du + t * n + from;
-                const float *dact_row = dact + t * n + from, *pre_row = pre + t * n + from;
+                const float *dact_row = dact + t * n + from, *slope_row = slope + t * n + from;
 #pragma omp simd
                 for (int64_t c = 0; c < width; c++) {
-                    float x = pre_row[c];
-                    float d = dact_row[c] * (normal_distribution(x) + x * normal_density(x));
+                    float d = dact_row[c] * slope_row[c];
                     du_row[c] = d;
                     sum[c] += d;
                 }

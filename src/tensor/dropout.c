@@ -124,27 +124,45 @@ void dropout_bits(uint16_t *bits, random_stream stream, const int64_t *numbers, 
 
 dropout_rule dropout_rule_create(dropout d) { return (dropout_rule){(uint32_t)lround(65536.0 * d.p), 1 / (1 - d.p)}; }
 
-void dropout_apply(float *y, const float *x, const int64_t *numbers, int64_t tokens, int64_t n, dropout d) {
+// y [n] = x * mask, or, where there is a sum, also sum += y
+static inline void mask_row(float *y, float *sum, const float *x, const uint16_t *bits, dropout_rule rule, int64_t n) {
+#pragma omp simd
+    for (int64_t c = 0; c < n; c++) {
+        float kept = x[c] * dropout_factor(rule, bits[c]);
+        y[c] = kept;
+        if (sum) sum[c] += kept;
+    }
+}
+
+static void copy_rows(float *y, float *sum, const float *x, int64_t rows, int64_t n) {
+    if (y != x) memcpy(y, x, rows * n * sizeof *y);
+    for (int64_t i = 0; sum && i < rows; i++) row_add(sum, x + i * n, n);
+}
+
+void dropout_rows(float *y, float *sum, const float *x, const int64_t *numbers, int64_t rows, int64_t n, dropout d) {
     if (d.p == 0) {
-        if (y != x) memcpy(y, x, tokens * n * sizeof *y);
+        copy_rows(y, sum, x, rows, n);
         return;
     }
     dropout_rule rule = dropout_rule_create(d);
+    uint16_t bits[TILE * DROPOUT_COLUMNS];
     int64_t columns = smaller(n, TILE * DROPOUT_COLUMNS); // of a tile: a whole row, if it fits
-    int64_t stride = dropout_blocks(columns) * DROPOUT_COLUMNS, height = TILE * DROPOUT_COLUMNS / stride;
-#pragma omp parallel for if (worth_threads(tokens * n))
-    for (int64_t top = 0; top < tokens; top += height) {
-        uint16_t bits[TILE * DROPOUT_COLUMNS];
-        int64_t rows = smaller(height, tokens - top);
-        for (int64_t left = 0; left < n; left += columns) {
-            int64_t width = smaller(columns, n - left), blocks = dropout_blocks(width);
-            dropout_bits(bits, d.stream, numbers + top, rows, 0, left / DROPOUT_COLUMNS, blocks);
-            for (int64_t i = 0; i < rows; i++) {
-                const uint16_t *bits_row = bits + i * blocks * DROPOUT_COLUMNS;
-                int64_t at = (top + i) * n + left;
-#pragma omp simd
-                for (int64_t c = 0; c < width; c++) y[at + c] = x[at + c] * dropout_factor(rule, bits_row[c]);
-            }
+    for (int64_t left = 0; left < n; left += columns) {
+        int64_t width = smaller(columns, n - left), blocks = dropout_blocks(width), height = TILE / blocks;
+        for (int64_t i = 0; i < rows; i++) {
+            if (i % height == 0)
+                dropout_bits(bits, d.stream, numbers + i, smaller(height, rows - i), 0, left / DROPOUT_COLUMNS, blocks);
+            const uint16_t *bits_row = bits + i % height * blocks * DROPOUT_COLUMNS;
+            if (sum)
+                mask_row(y + i * n + left, sum + left, x + i * n + left, bits_row, rule, width);
+            else
+                mask_row(y + i * n + left, NULL, x + i * n + left, bits_row, rule, width);
         }
     }
+}
+
+void dropout_apply(float *y, const float *x, const int64_t *numbers, int64_t tokens, int64_t n, dropout d) {
+#pragma omp parallel for if (worth_threads(tokens * n))
+    for (int64_t t = 0; t < tokens; t += ROW_BLOCK)
+        dropout_rows(y + t * n, NULL, x + t * n, numbers + t, smaller(ROW_BLOCK, tokens - t), n, d);
 }

@@ -22,4 +22,7 @@ static inline int64_t dropout_blocks(int64_t columns) { return (columns + DROPOU
 void dropout_bits(uint16_t *bits, random_stream stream, const int64_t *numbers, int64_t rows, uint32_t head,
                   int64_t first, int64_t blocks);
 
+// dropout_apply for the rows of one block, on the thread that calls; sum [n] += column sums of y, NULL is not wanted.
+void dropout_rows(float *y, float *sum, const float *x, const int64_t *numbers, int64_t rows, int64_t n, dropout d);
+
 #endif

@@ -59,60 +59,86 @@ void sum_layernorm_forward(float *y, float *normalised, float *rstd, const float
     }
 }
 
-// dgain += sum over rows of dy * normalised, dshift += sum over rows of dy
-static void layernorm_backward_parameters(float *dgain, float *dshift, const float *residual_gradient,
-                                          const float *const *parts, int count, const float *normalised, int64_t tokens,
-                                          int64_t hidden) {
-#pragma omp parallel for collapse(2) ordered schedule(static, 1) if (worth_threads(tokens * hidden))
-    for (int64_t from = 0; from < hidden; from += STRIP) {
-        for (int64_t first = 0; first < tokens; first += ROW_BLOCK) {
-            float gain_sum[STRIP] = {0}, shift_sum[STRIP] = {0}, dy[STRIP];
-            int64_t width = smaller(STRIP, hidden - from), last = smaller(first + ROW_BLOCK, tokens);
-            for (int64_t t = first; t < last; t++) {
-                int64_t at = t * hidden + from;
-                const float *standard = normalised + at;
-                chunk_sum(dy, residual_gradient ? residual_gradient + at : NULL, parts, count, at, width);
+// ---- backward
+
+// What every row reads and writes.
+typedef struct {
+    float *ds;
+    const float *residual_gradient;
+    const float *const *parts;
+    int count;
+    const float *normalised, *rstd, *gain;
+    int64_t hidden;
+} backward;
+
+// Sums over the rows of a block, [hidden] each.
+typedef struct {
+    float gain[LAYERNORM_WIDEST], shift[LAYERNORM_WIDEST], bias[LAYERNORM_BRANCHES][LAYERNORM_WIDEST];
+} block_sums;
+
+static inline void dy_step(float *mean, float *slope, float *gain_sum, float *shift_sum, const float *dy,
+                           const float *gain, const float *standard, int width) {
 #pragma omp simd
-                for (int64_t c = 0; c < width; c++) {
-                    gain_sum[c] += dy[c] * standard[c];
-                    shift_sum[c] += dy[c];
-                }
-            }
+    for (int l = 0; l < width; l++) {
+        float g = dy[l] * gain[l];
+        mean[l] += g;
+        slope[l] += g * standard[l];
+        gain_sum[l] += dy[l] * standard[l];
+        shift_sum[l] += dy[l];
+    }
+}
+
+// Leaves dy of row t in ds; adds to the sums of the block; makes the means over the row of g = dy * gain and of g *
+// normalised.
+static void gather_row(float *mean, float *slope, block_sums *sums, const backward *b, int64_t t) {
+    double whole_mean = 0, whole_slope = 0;
+    for (int64_t from = 0; from < b->hidden; from += CHUNK) {
+        int64_t width = smaller(CHUNK, b->hidden - from), at = t * b->hidden + from;
+        float *dy = b->ds + at, mean_lane[ROW_LANES] = {0}, slope_lane[ROW_LANES] = {0}, sum[CHUNK];
+        chunk_sum(sum, b->residual_gradient ? b->residual_gradient + at : NULL, b->parts, b->count, at, width);
+        for (int64_t c = 0; c < width; c += ROW_LANES)
+            dy_step(mean_lane, slope_lane, sums->gain + from + c, sums->shift + from + c, sum + c, b->gain + from + c,
+                    b->normalised + at + c, c + ROW_LANES <= width ? ROW_LANES : (int)(width - c));
+        memcpy(dy, sum, width * sizeof *dy);
+        whole_mean += lanes_sum(mean_lane);
+        whole_slope += lanes_sum(slope_lane);
+    }
+    *mean = (float)(whole_mean / b->hidden);
+    *slope = (float)(whole_slope / b->hidden);
+}
+
+// ds = rstd * (g - mean(g) - normalised * mean(g * normalised))
+static void backward_row(block_sums *sums, const backward *b, int64_t t) {
+    float mean, slope, r = b->rstd[t];
+    gather_row(&mean, &slope, sums, b, t);
+    float *ds = b->ds + t * b->hidden;
+    const float *standard = b->normalised + t * b->hidden, *gain = b->gain;
+#pragma omp simd
+    for (int64_t c = 0; c < b->hidden; c++) ds[c] = r * (ds[c] * gain[c] - mean - standard[c] * slope);
+}
+
+void sum_layernorm_backward(float *ds, float *dgain, float *dshift, const layernorm_branch_gradient *branches,
+                            int n_branches, const float *residual_gradient, const float *const *parts, int count,
+                            const float *normalised, const float *rstd, const float *gain, const int64_t *numbers,
+                            int64_t tokens, int64_t hidden) {
+    REQUIRE(hidden <= LAYERNORM_WIDEST && n_branches <= LAYERNORM_BRANCHES);
+    const backward b = {ds, residual_gradient, parts, count, normalised, rstd, gain, hidden};
+#pragma omp parallel for ordered schedule(static, 1) if (worth_threads(tokens * hidden))
+    for (int64_t first = 0; first < tokens; first += ROW_BLOCK) {
+        block_sums sums;
+        memset(sums.gain, 0, hidden * sizeof *sums.gain);
+        memset(sums.shift, 0, hidden * sizeof *sums.shift);
+        int64_t rows = smaller(ROW_BLOCK, tokens - first), at = first * hidden;
+        for (int64_t i = 0; i < rows; i++) backward_row(&sums, &b, first + i);
+        for (int i = 0; i < n_branches; i++) {
+            memset(sums.bias[i], 0, hidden * sizeof *sums.bias[i]);
+            dropout_rows(branches[i].d + at, sums.bias[i], ds + at, numbers + first, rows, hidden, branches[i].drop);
+        }
 #pragma omp ordered
-            {
-                row_add(dgain + from, gain_sum, width);
-                row_add(dshift + from, shift_sum, width);
-            }
+        {
+            row_add(dgain, sums.gain, hidden);
+            row_add(dshift, sums.shift, hidden);
+            for (int i = 0; i < n_branches; i++) row_add(branches[i].dbias, sums.bias[i], hidden);
         }
     }
-}
-
-// With g = dy * gain and means over the row: ds = rstd * (g - mean(g) - normalised * mean(g * normalised))
-static void layernorm_backward_rows(float *ds, const float *residual_gradient, const float *const *parts, int count,
-                                    const float *normalised, const float *rstd, const float *gain, int64_t tokens,
-                                    int64_t hidden) {
-#pragma omp parallel for if (worth_threads(tokens * hidden))
-    for (int64_t t = 0; t < tokens; t++) {
-        float *row = ds + t * hidden; // holds g at first
-        const float *standard = normalised + t * hidden;
-        for (int64_t from = 0; from < hidden; from += CHUNK) {
-            int64_t width = smaller(CHUNK, hidden - from), at = t * hidden + from;
-            float dy[CHUNK];
-            chunk_sum(dy, residual_gradient ? residual_gradient + at : NULL, parts, count, at, width);
-#pragma omp simd
-            for (int64_t c = 0; c < width; c++) row[from + c] = dy[c] * gain[from + c];
-        }
-        float mean = (float)(row_sum(row, hidden) / hidden), r = rstd[t];
-        float slope = (float)(row_dot(row, standard, 0, hidden) / hidden);
-#pragma omp simd
-        for (int64_t c = 0; c < hidden; c++) row[c] = r * (row[c] - mean - standard[c] * slope);
-    }
-}
-
-// The parameters go first: the rows may overwrite residual_gradient.
-void sum_layernorm_backward(float *ds, float *dgain, float *dshift, const float *residual_gradient,
-                            const float *const *parts, int count, const float *normalised, const float *rstd,
-                            const float *gain, int64_t tokens, int64_t hidden) {
-    layernorm_backward_parameters(dgain, dshift, residual_gradient, parts, count, normalised, tokens, hidden);
-    layernorm_backward_rows(ds, residual_gradient, parts, count, normalised, rstd, gain, tokens, hidden);
 }

@@ -16,20 +16,20 @@ void naive_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_
     }
 }
 
-void naive_bias_gelu_forward(float *act, float *pre, const float *u, const float *bias, int64_t tokens, int64_t n) {
+void naive_bias_gelu_forward(float *act, float *slope, const float *u, const float *bias, int64_t tokens, int64_t n) {
     for (int64_t i = 0; i < tokens * n; i++) {
-        double x = u[i] + bias[i % n];
-        pre[i] = (float)x;
-        act[i] = (float)(x * 0.5 * erfc(-x * M_SQRT1_2));
+        double x = u[i] + bias[i % n], phi = 0.5 * erfc(-x * M_SQRT1_2), density = exp(-x * x / 2) / sqrt(2 * M_PI);
+        act[i] = (float)(x * phi);
+        if (slope) slope[i] = (float)(phi + x * density);
     }
 }
 
-void naive_bias_gelu_backward(float *du, float *dbias, const float *dact, const float *pre, int64_t tokens, int64_t n) {
+void naive_bias_gelu_backward(float *du, float *dbias, const float *dact, const float *slope, int64_t tokens,
+                              int64_t n) {
     for (int64_t c = 0; c < n; c++) {
         double sum = 0;
         for (int64_t t = 0; t < tokens; t++) {
-            double x = pre[t * n + c], density = exp(-x * x / 2) / sqrt(2 * M_PI);
-            double d = dact[t * n + c] * (0.5 * erfc(-x * M_SQRT1_2) + x * density);
+            double d = (double)dact[t * n + c] * slope[t * n + c];
             du[t * n + c] = (float)d;
             sum += d;
         }
@@ -85,9 +85,21 @@ void naive_sum_layernorm_forward(float *y, float *normalised, float *rstd, const
     memory_free(s);
 }
 
-void naive_sum_layernorm_backward(float *ds, float *dgain, float *dshift, const float *residual_gradient,
-                                  const float *const *parts, int count, const float *normalised, const float *rstd,
-                                  const float *gain, int64_t tokens, int64_t hidden) {
+// d = D ds and its column sums.
+static void naive_branch_backward(const layernorm_branch_gradient *branch, const float *ds, const int64_t *numbers,
+                                  int64_t tokens, int64_t hidden) {
+    naive_dropout_apply(branch->d, ds, numbers, tokens, hidden, branch->drop);
+    for (int64_t c = 0; c < hidden; c++) {
+        double sum = 0;
+        for (int64_t t = 0; t < tokens; t++) sum += branch->d[t * hidden + c];
+        branch->dbias[c] += (float)sum;
+    }
+}
+
+void naive_sum_layernorm_backward(float *ds, float *dgain, float *dshift, const layernorm_branch_gradient *branches,
+                                  int n_branches, const float *residual_gradient, const float *const *parts, int count,
+                                  const float *normalised, const float *rstd, const float *gain, const int64_t *numbers,
+                                  int64_t tokens, int64_t hidden) {
     double *dy = memory_allocate((size_t)hidden, sizeof *dy);
     double *gain_sum = memory_allocate((size_t)hidden, sizeof *gain_sum);
     double *shift_sum = memory_allocate((size_t)hidden, sizeof *shift_sum);
@@ -109,6 +121,7 @@ void naive_sum_layernorm_backward(float *ds, float *dgain, float *dshift, const 
         dgain[c] += (float)gain_sum[c];
         dshift[c] += (float)shift_sum[c];
     }
+    for (int b = 0; b < n_branches; b++) naive_branch_backward(&branches[b], ds, numbers, tokens, hidden);
     memory_free(dy);
     memory_free(gain_sum);
     memory_free(shift_sum);

@@ -58,11 +58,11 @@ void column_sum_accumulate(float *column_sum, const float *x, int64_t m, int64_t
 
 // ---- activations (activation.c) -----------------------------------------------------------------------------------
 
-// The exact GELU, x Phi(x), erf to 1e-6 absolute. pre [T, n] = u + bias is kept for backward, act [T, n] = gelu(pre).
-// u and pre may be the same memory.
-void bias_gelu_forward(float *act, float *pre, const float *u, const float *bias, int64_t tokens, int64_t n);
-// du [T, n] = dact * gelu'(pre); du and dact may be the same memory. dbias [n] += column sums of du.
-void bias_gelu_backward(float *du, float *dbias, const float *dact, const float *pre, int64_t tokens, int64_t n);
+// The exact GELU, x Phi(x), Phi to 3e-7 absolute: act [T, n] = gelu(u + bias). slope [T, n] = gelu'(u + bias) is kept
+// for backward, and NULL when there is none. act and u may be the same memory.
+void bias_gelu_forward(float *act, float *slope, const float *u, const float *bias, int64_t tokens, int64_t n);
+// du [T, n] = dact * slope; du and dact may be the same memory. dbias [n] += column sums of du.
+void bias_gelu_backward(float *du, float *dbias, const float *dact, const float *slope, int64_t tokens, int64_t n);
 void tanh_forward(float *y, const float *x, int64_t n);
 void tanh_backward(float *dx, const float *dy, const float *y, int64_t n); // y is the forward output
 
@@ -101,12 +101,21 @@ void sum_layernorm_forward(float *y, float *normalised, float *rstd, const float
                            const layernorm_branch *branches, int n_branches, const int64_t *numbers, const float *gain,
                            const float *shift, float eps, int64_t tokens, int64_t hidden);
 
+enum { LAYERNORM_BRANCHES = 2, LAYERNORM_WIDEST = 8192 }; // at most: branches, and H
+
+// What goes into a branch: d [T, H] = D ds; dbias [H] accumulates d's column sums.
+typedef struct {
+    float *d, *dbias;
+    dropout drop;
+} layernorm_branch_gradient;
+
 // dy [T, H] = residual_gradient + sum over i of parts[i] (either may be absent: NULL, 0 parts).
-// ds [T, H] = LN backward of dy; dgain [H], dshift [H] accumulate.
-// ds may be the same memory as residual_gradient.
-void sum_layernorm_backward(float *ds, float *dgain, float *dshift, const float *residual_gradient,
-                            const float *const *parts, int count, const float *normalised, const float *rstd,
-                            const float *gain, int64_t tokens, int64_t hidden);
+// ds [T, H] = LN backward of dy; dgain [H], dshift [H] accumulate. All in one pass over the rows.
+// ds may be the same memory as residual_gradient. numbers [T], NULL without branches.
+void sum_layernorm_backward(float *ds, float *dgain, float *dshift, const layernorm_branch_gradient *branches,
+                            int n_branches, const float *residual_gradient, const float *const *parts, int count,
+                            const float *normalised, const float *rstd, const float *gain, const int64_t *numbers,
+                            int64_t tokens, int64_t hidden);
 
 // out [T, H] = residual (NULL is none) + sum over i of parts[i], in order; out may be the same memory as residual.
 void sum_parts(float *out, const float *residual, const float *const *parts, int count, int64_t tokens, int64_t hidden);
@@ -242,15 +251,17 @@ void parameter_destroy(parameter_table *table);
 
 void naive_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                 int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
-void naive_bias_gelu_forward(float *act, float *pre, const float *u, const float *bias, int64_t tokens, int64_t n);
-void naive_bias_gelu_backward(float *du, float *dbias, const float *dact, const float *pre, int64_t tokens, int64_t n);
+void naive_bias_gelu_forward(float *act, float *slope, const float *u, const float *bias, int64_t tokens, int64_t n);
+void naive_bias_gelu_backward(float *du, float *dbias, const float *dact, const float *slope, int64_t tokens,
+                              int64_t n);
 void naive_dropout_apply(float *y, const float *x, const int64_t *numbers, int64_t tokens, int64_t n, dropout d);
 void naive_sum_layernorm_forward(float *y, float *normalised, float *rstd, const float *residual,
                                  const layernorm_branch *branches, int n_branches, const int64_t *numbers,
                                  const float *gain, const float *shift, float eps, int64_t tokens, int64_t hidden);
-void naive_sum_layernorm_backward(float *ds, float *dgain, float *dshift, const float *residual_gradient,
-                                  const float *const *parts, int count, const float *normalised, const float *rstd,
-                                  const float *gain, int64_t tokens, int64_t hidden);
+void naive_sum_layernorm_backward(float *ds, float *dgain, float *dshift, const layernorm_branch_gradient *branches,
+                                  int n_branches, const float *residual_gradient, const float *const *parts, int count,
+                                  const float *normalised, const float *rstd, const float *gain, const int64_t *numbers,
+                                  int64_t tokens, int64_t hidden);
 void naive_attention_forward(float *out, float *lse, const float *qkv, const int32_t *starts, int64_t n,
                              const int64_t *numbers, int64_t heads, int64_t first_head, int64_t head_size,
                              dropout drop);

@@ -185,7 +185,7 @@ static void test_sizes_refused(void **state) {
     }
     assert_refuses("vocab_size", "0", "c.json: vocab_size is 0, expected 1 to 16777216");
     assert_refuses("vocab_size", "16777217", "c.json: vocab_size is 16777217, expected 1 to 16777216");
-    assert_refuses("hidden_size", "65540", "c.json: hidden_size is 65540, expected 1 to 65536");
+    assert_refuses("hidden_size", "8200", "c.json: hidden_size is 8200, expected 1 to 8192");
     assert_refuses("num_hidden_layers", "-1", "c.json: num_hidden_layers is -1, expected 1 to 4096");
     assert_refuses("num_attention_heads", "4097", "c.json: num_attention_heads is 4097, expected 1 to 4096");
     assert_refuses("intermediate_size", "9223372036854775807",
@@ -255,7 +255,7 @@ static void test_round_trip(void **state) {
     (void)state;
     const model_config configs[] = {
         {DESIGN_PAF, FAMILY_BERT, 101, 33, 3, 5, 66, 6, 77, 1e-12, 0.02, 0.1, 0.2, 0.3},
-        {DESIGN_SAF, FAMILY_ROBERTA, 1 << 24, 1 << 20, 1 << 10, 1 << 12, 1 << 16, 1, 1 << 20, 1.0 / 3, 1.0 / 7, 0, 0,
+        {DESIGN_SAF, FAMILY_ROBERTA, 1 << 24, 1 << 20, 1 << 10, 1 << 12, 1 << 13, 1, 1 << 20, 1.0 / 3, 1.0 / 7, 0, 0,
          0},
     };
     for (int i = 0; i < 2; i++) {

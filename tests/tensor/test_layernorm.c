@@ -81,29 +81,64 @@ static void check_forward(problem *q) {
     memory_free(rstd);
 }
 
-static void check_backward(problem *q, const float *residual_gradient, int count) {
-    int64_t size = q->tokens * q->hidden, hidden = q->hidden;
-    float *ds = random_floats(size, 1, 50), *ds2 = random_floats(size, 1, 51);
-    float *dgain = random_floats(hidden, 1, 52), *dshift = random_floats(hidden, 1, 53);
-    float *dgain2 = copy_floats(dgain, hidden), *dshift2 = copy_floats(dshift, hidden);
-    float *dgain3 = copy_floats(dgain, hidden), *dshift3 = copy_floats(dshift, hidden);
-    sum_layernorm_backward(ds, dgain, dshift, residual_gradient, q->parts[0], count, q->normalised, q->rstd, q->gain,
-                           q->tokens, hidden);
-    naive_sum_layernorm_backward(ds2, dgain2, dshift2, residual_gradient, q->parts[0], count, q->normalised, q->rstd,
-                                 q->gain, q->tokens, hidden);
-    assert_near(ds, ds2, size, 1e-5);
-    assert_near(dgain, dgain2, hidden, 1e-5);
-    assert_near(dshift, dshift2, hidden, 1e-5);
-    if (residual_gradient) {
-        float *in_place = copy_floats(residual_gradient, size);
-        sum_layernorm_backward(in_place, dgain3, dshift3, in_place, q->parts[0], count, q->normalised, q->rstd, q->gain,
-                               q->tokens, hidden);
-        assert_same(in_place, ds, size);
-        assert_same(dgain3, dgain, hidden);
-        memory_free(in_place);
+// What a backward pass writes.
+typedef struct {
+    float *ds, *dgain, *dshift;
+    layernorm_branch_gradient branches[BRANCHES];
+} gradients;
+
+static gradients gradients_create(const problem *q) {
+    gradients g = {random_floats(q->tokens * q->hidden, 1, 50),
+                   random_floats(q->hidden, 1, 52),
+                   random_floats(q->hidden, 1, 53),
+                   {{0}}};
+    for (int b = 0; b < BRANCHES; b++) {
+        g.branches[b] =
+            (layernorm_branch_gradient){random_floats(q->tokens * q->hidden, 1, 54),
+                                        random_floats(q->hidden, 1, (uint32_t)(55 + b)), q->branches[b].drop};
     }
-    float *all[] = {ds, ds2, dgain, dshift, dgain2, dshift2, dgain3, dshift3};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) memory_free(all[i]);
+    return g;
+}
+
+static void gradients_destroy(gradients *g) {
+    memory_free(g->ds);
+    memory_free(g->dgain);
+    memory_free(g->dshift);
+    for (int b = 0; b < BRANCHES; b++) {
+        memory_free(g->branches[b].d);
+        memory_free(g->branches[b].dbias);
+    }
+}
+
+// With tolerance 0 all bits are to be the same.
+static void assert_gradients(const gradients *g, const gradients *right, const problem *q, double tolerance) {
+    int64_t size = q->tokens * q->hidden;
+    assert_near(g->ds, right->ds, size, tolerance);
+    assert_near(g->dgain, right->dgain, q->hidden, tolerance);
+    assert_near(g->dshift, right->dshift, q->hidden, tolerance);
+    for (int b = 0; b < q->n_branches; b++) {
+        assert_near(g->branches[b].d, right->branches[b].d, size, tolerance);
+        assert_near(g->branches[b].dbias, right->branches[b].dbias, q->hidden, tolerance);
+    }
+}
+
+static void check_backward(const problem *q, const float *residual_gradient, int count) {
+    gradients g = gradients_create(q), twin = gradients_create(q), in_place = gradients_create(q);
+    sum_layernorm_backward(g.ds, g.dgain, g.dshift, g.branches, q->n_branches, residual_gradient, q->parts[0], count,
+                           q->normalised, q->rstd, q->gain, q->numbers, q->tokens, q->hidden);
+    naive_sum_layernorm_backward(twin.ds, twin.dgain, twin.dshift, twin.branches, q->n_branches, residual_gradient,
+                                 q->parts[0], count, q->normalised, q->rstd, q->gain, q->numbers, q->tokens, q->hidden);
+    assert_gradients(&g, &twin, q, 1e-5);
+    if (residual_gradient) {
+        memcpy(in_place.ds, residual_gradient, (size_t)(q->tokens * q->hidden) * sizeof *residual_gradient);
+        sum_layernorm_backward(in_place.ds, in_place.dgain, in_place.dshift, in_place.branches, q->n_branches,
+                               in_place.ds, q->parts[0], count, q->normalised, q->rstd, q->gain, q->numbers, q->tokens,
+                               q->hidden);
+        assert_gradients(&in_place, &g, q, 0);
+    }
+    gradients_destroy(&g);
+    gradients_destroy(&twin);
+    gradients_destroy(&in_place);
 }
 
 static void all_shapes_match_their_twin(void **state) {
@@ -149,26 +184,22 @@ static double layernorm_loss(void *context) {
 static void check_gradients(int n_branches, float p) {
     problem q = problem_create(5, 19, n_branches, 2, p);
     int64_t size = q.tokens * q.hidden;
-    float *ds = random_floats(size, 1, 50), *dpart = random_floats(size, 1, 51);
-    float *dgain = memory_allocate((size_t)q.hidden, sizeof *dgain);
-    float *dshift = memory_allocate((size_t)q.hidden, sizeof *dshift);
+    gradients g = gradients_create(&q);
+    memset(g.dgain, 0, (size_t)q.hidden * sizeof *g.dgain);
+    memset(g.dshift, 0, (size_t)q.hidden * sizeof *g.dshift);
+    for (int b = 0; b < n_branches; b++) memset(g.branches[b].dbias, 0, (size_t)q.hidden * sizeof(float));
     forward(&q);
-    sum_layernorm_backward(ds, dgain, dshift, q.dy, NULL, 0, q.normalised, q.rstd, q.gain, q.tokens, q.hidden);
-    assert_gradient(q.residual, ds, size, 1, 0.03, 1e-3, layernorm_loss, &q);
-    assert_gradient(q.gain, dgain, q.hidden, 1, 0.1, 1e-3, layernorm_loss, &q);
-    assert_gradient(q.shift, dshift, q.hidden, 1, 0.1, 1e-3, layernorm_loss, &q);
+    sum_layernorm_backward(g.ds, g.dgain, g.dshift, g.branches, n_branches, q.dy, NULL, 0, q.normalised, q.rstd, q.gain,
+                           q.numbers, q.tokens, q.hidden);
+    assert_gradient(q.residual, g.ds, size, 1, 0.03, 1e-3, layernorm_loss, &q);
+    assert_gradient(q.gain, g.dgain, q.hidden, 1, 0.1, 1e-3, layernorm_loss, &q);
+    assert_gradient(q.shift, g.dshift, q.hidden, 1, 0.1, 1e-3, layernorm_loss, &q);
     for (int b = 0; b < n_branches; b++) {
-        dropout_apply(dpart, ds, q.numbers, q.tokens, q.hidden, q.branches[b].drop);
-        for (int i = 0; i < 2; i++) assert_gradient(q.part[b][i], dpart, size, 1, 0.03, 1e-3, layernorm_loss, &q);
-        float *dbias = memory_allocate((size_t)q.hidden, sizeof *dbias);
-        column_sum_accumulate(dbias, dpart, q.tokens, q.hidden);
-        assert_gradient(q.bias[b], dbias, q.hidden, 1, 0.03, 1e-3, layernorm_loss, &q);
-        memory_free(dbias);
+        for (int i = 0; i < 2; i++)
+            assert_gradient(q.part[b][i], g.branches[b].d, size, 1, 0.03, 1e-3, layernorm_loss, &q);
+        assert_gradient(q.bias[b], g.branches[b].dbias, q.hidden, 1, 0.03, 1e-3, layernorm_loss, &q);
     }
-    memory_free(ds);
-    memory_free(dpart);
-    memory_free(dgain);
-    memory_free(dshift);
+    gradients_destroy(&g);
     problem_destroy(&q);
 }
 
@@ -178,6 +209,24 @@ static void gradients_match_differences(void **state) {
         check_gradients(n, 0);
         check_gradients(n, 0.4f);
     }
+}
+
+// Slice by slice, activations' gradients have the bits that they have when all rows are done together.
+static void check_backward_by_slices(const problem *q) {
+    gradients g = gradients_create(q), whole = gradients_create(q);
+    sum_layernorm_backward(whole.ds, whole.dgain, whole.dshift, whole.branches, 2, q->dy, NULL, 0, q->normalised,
+                           q->rstd, q->gain, q->numbers, q->tokens, q->hidden);
+    for (int64_t first = 0; first < q->tokens; first += 11) {
+        int64_t rows = smaller(11, q->tokens - first), at = first * q->hidden;
+        layernorm_branch_gradient branches[] = {g.branches[0], g.branches[1]};
+        for (int b = 0; b < BRANCHES; b++) branches[b].d += at;
+        sum_layernorm_backward(g.ds + at, g.dgain, g.dshift, branches, 2, q->dy + at, NULL, 0, q->normalised + at,
+                               q->rstd + first, q->gain, q->numbers + first, rows, q->hidden);
+    }
+    assert_same(g.ds, whole.ds, q->tokens * q->hidden);
+    for (int b = 0; b < BRANCHES; b++) assert_same(g.branches[b].d, whole.branches[b].d, q->tokens * q->hidden);
+    gradients_destroy(&g);
+    gradients_destroy(&whole);
 }
 
 // What the shared and mpi exchanges rely on: the same bits whether parts lie in a shared mapping (only 8-byte aligned,
@@ -217,6 +266,7 @@ static void the_same_bits_everywhere(void **state) {
     assert_same(q.normalised, normalised, size);
     q.y = kept;
     munmap(shared, bytes);
+    check_backward_by_slices(&q);
     memory_free(y);
     memory_free(normalised);
     problem_destroy(&q);

@@ -53,8 +53,11 @@ static void rows_shared(float (*out)[ELEMENTS], const inputs *in) {
 
 static void sums_over_rows(float (*out)[ELEMENTS], const inputs *in) {
     const float *parts[] = {in->x, in->z};
+    const layernorm_branch_gradient branches[] = {{out[6], out[7], in->drop},
+                                                  {out[8], out[9], test_dropout(0, 2, 3, RANDOM_TEST)}};
     bias_gelu_backward(out[0], out[1], in->y, in->x, TOKENS, WIDTH);
-    sum_layernorm_backward(out[2], out[3], out[4], in->y, parts, 2, in->z, in->x, in->vector, TOKENS, WIDTH);
+    sum_layernorm_backward(out[2], out[3], out[4], branches, 2, in->y, parts, 2, in->z, in->x, in->vector, in->numbers,
+                           TOKENS, WIDTH);
     column_sum_accumulate(out[5], in->x, TOKENS, WIDTH);
 }
 

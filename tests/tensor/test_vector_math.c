@@ -1,4 +1,4 @@
-// exp, erf and row sums against libm and double.
+// exp, the normal distribution and row sums against libm and double.
 #include "numbers.h"
 #include "tensor/vector_math.h"
 
@@ -20,14 +20,21 @@ static void exp_goes_to_zero(void **state) {
     for (float x = -88.5f; x < -87; x += 1e-4f) assert_true(fabs(vector_exp(x) - exp(x)) < 1e-38 + 1.3e-7 * exp(x));
 }
 
-static void erf_is_exact_over_its_range(void **state) {
+static void normal_distribution_is_exact_over_its_range(void **state) {
     (void)state;
-    double worst = 0;
-    for (double x = -6; x < 6; x += 1e-5) worst = fmax(worst, fabs(vector_erf((float)x) - erf((float)x)));
-    print_message("             erf: absolute error %.2e\n", worst);
-    assert_true(worst < 6e-7);
-    assert_true(vector_erf(0) == 0 && vector_erf(1e30f) == 1 && vector_erf(-1e30f) == -1);
-    assert_true(vector_erf(INFINITY) == 1 && vector_erf(-INFINITY) == -1 && isnan(vector_erf(NAN)));
+    double worst = 0, worst_density = 0;
+    float density;
+    for (double step = -8; step < 8; step += 1e-5) {
+        double x = (float)step;
+        worst = fmax(worst, fabs(vector_normal(&density, (float)x) - 0.5 * erfc(-x * M_SQRT1_2)));
+        worst_density = fmax(worst_density, fabs(density - exp(-x * x / 2) / sqrt(2 * M_PI)));
+    }
+    print_message("             normal distribution: absolute error %.2e, density %.2e\n", worst, worst_density);
+    assert_true(worst < 3.5e-7 && worst_density < 1e-7);
+    assert_true(vector_normal(&density, INFINITY) == 1 && density == 0);
+    assert_true(vector_normal(&density, -INFINITY) == 0 && density == 0);
+    assert_true(vector_normal(&density, 1e30f) == 1 && vector_normal(&density, -1e30f) == 0);
+    assert_true(isnan(vector_normal(&density, NAN)) && isnan(density));
 }
 
 static void rows_are_summed(void **state) {
@@ -82,9 +89,12 @@ static void rows_have_the_same_sum_everywhere(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exp_is_exact_over_its_range), cmocka_unit_test(exp_goes_to_zero),
-        cmocka_unit_test(erf_is_exact_over_its_range), cmocka_unit_test(rows_are_summed),
-        cmocka_unit_test(long_rows_lose_nothing),      cmocka_unit_test(rows_have_the_same_sum_everywhere),
+        cmocka_unit_test(exp_is_exact_over_its_range),
+        cmocka_unit_test(exp_goes_to_zero),
+        cmocka_unit_test(normal_distribution_is_exact_over_its_range),
+        cmocka_unit_test(rows_are_summed),
+        cmocka_unit_test(long_rows_lose_nothing),
+        cmocka_unit_test(rows_have_the_same_sum_everywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
