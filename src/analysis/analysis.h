@@ -20,5 +20,9 @@ extern const option bench_options[];
 // (balance off) and PAF with even work (on), alternating in one run; medians, and the share of the cores' FMA peak,
 // measured in the same run. A table to standard output, JSON where asked. Collective over the world.
 bool bench_layer(const bench_settings *settings, error *err);
+// The kernels of a PAF layer, and of what comes before and after the layers, one by one on every rank at the same time:
+// time, FLOP, bytes, and how near that is to what FMA peak and memory bandwidth, measured in the same run, allow. A
+// table to standard output, JSON where asked. Collective over the world.
+bool bench_kernels(const bench_settings *settings, error *err);
 
 #endif
