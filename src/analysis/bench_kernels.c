@@ -63,11 +63,16 @@ static json_t *report_kernel(const roofline *r, int i, double step) {
     return row;
 }
 
+// Seconds of all kernels of each part, once each.
+static void sum_parts_of_step(const roofline *r, double seconds[KERNEL_PARTS]) {
+    for (int part = 0; part < KERNEL_PARTS; part++) seconds[part] = 0;
+    for (int i = 0; i < r->n; i++) seconds[r->kernels[i].part] += series_median(&r->times[i]);
+}
+
 static bool report(roofline *r, error *err) {
     const bench_settings *s = r->settings;
     double step = 0, flop = 0, best = 0;
     for (int i = 0; i < r->n; i++) {
-        series_sort(&r->times[i]);
         step += r->kernels[i].count * series_median(&r->times[i]);
         flop += r->kernels[i].count * r->kernels[i].flop;
         best += r->kernels[i].count * bound(r, &r->kernels[i]);
@@ -105,7 +110,8 @@ bool bench_kernels(const bench_settings *settings, error *err) {
                                        .heads = config.heads,
                                        .neurons = config.intermediate,
                                        .tokens = settings->tokens,
-                                       .length = settings->length};
+                                       .length = settings->length,
+                                       .longest = settings->length};
     bool ok = workbench_open(&r.w, &config, &request, err);
     if (ok) {
         r.n = kernels_list(r.kernels, &r.w);
@@ -115,8 +121,12 @@ bool bench_kernels(const bench_settings *settings, error *err) {
             run_round(&r);
             log_progress("round %lld/%lld", (long long)round + 1, (long long)settings->repeats);
         }
+        for (int k = 0; k < r.n; k++) series_sort(&r.times[k]);
         if (comm_rank(world) == 0) report(&r, err);
-        ok = comm_agree(world, err);
+        double seconds[KERNEL_PARTS];
+        sum_parts_of_step(&r, seconds);
+        ok = comm_agree(world, err) && (!*settings->write_profile ||
+                                        profile_write(settings->write_profile, &r.w, seconds, settings->repeats, err));
     }
     for (int k = 0; k < r.n; k++) series_destroy(&r.times[k]);
     workbench_close(&r.w);

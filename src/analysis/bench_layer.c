@@ -19,6 +19,9 @@ const option bench_options[] = {
     ROW("bench.length", OPTION_INT, length, "128", 1, 1 << 20, NULL, "tokens of a sequence"),
     ROW("bench.layers", OPTION_INT, layers, "2", 1, 1000, NULL, "layers in the stack"),
     ROW("bench.repeats", OPTION_INT, repeats, "11", 1, 10000, NULL, "rounds; each times every variant once"),
+    ROW("bench.profile", OPTION_STRING, profile, "", 0, 0, NULL, "layer: balance by this profile, as parallel.profile"),
+    ROW("write-profile", OPTION_STRING, write_profile, "", 0, 0, NULL,
+        "kernels: also write a profile for parallel.profile there"),
     ROW("json", OPTION_STRING, json, "", 0, 0, NULL, "also write the figures there"),
     {0},
 };
@@ -41,6 +44,7 @@ typedef struct {
     const bench_settings *settings;
     model_config config;
     int attention, ffn;
+    model_profile profile; // where the settings name one
     micro_batch batch;
     double work;    // FLOP of a forward and a backward pass
     double peak[2]; // GFLOP/s of one rank while the others sleep, and of the team together
@@ -69,7 +73,8 @@ static bool open_variant(bench *b, variant *v, error *err) {
     model_config config = b->config;
     config.design = v->design;
     topology_create_partial(&v->topo, v->team ? b->attention : 0, v->team ? b->ffn : 0);
-    const placement_request wanted = model_placement_request(&config, &v->topo, v->balance, (double)s->length);
+    placement_request wanted = model_placement_request(&config, &v->topo, v->balance, (double)s->length);
+    if (*s->profile) wanted.cost = model_profile_cost(&b->profile, (double)s->length, NULL, 0);
     if (!placement_create(&v->place, &wanted, err)) return false;
     if (!in_team(v)) return true;
     const model_request request = {.classes = 1,
@@ -85,6 +90,15 @@ static bool open_variant(bench *b, variant *v, error *err) {
     memset(v->m.dlogits, 0, (size_t)b->batch.sequences * sizeof *v->m.dlogits);
     model_backward(&v->m, &b->batch, (model_pass){.train = true});
     return true;
+}
+
+static bool read_profile(bench *b, error *err) {
+    const char *path = b->settings->profile;
+    if (!*path) return true;
+    json_t *json = json_read(path, err);
+    bool ok = json && model_profile_from_json(&b->profile, json, &b->config, path, err);
+    json_decref(json);
+    return ok;
 }
 
 static void time_variant(bench *b, variant *v) {
@@ -187,7 +201,7 @@ bool bench_layer(const bench_settings *settings, error *err) {
                      [PAF_OFF] = {.name = "PAF, balance off", .design = DESIGN_PAF, .team = true, .balance = false},
                      [PAF_ON] = {.name = "PAF, balance on", .design = DESIGN_PAF, .team = true, .balance = true}}};
     int used = comm_size(world) > 1 ? VARIANTS : SAF_TEAM; // one rank has no team
-    if (model_config_read(&b.config, settings->config, "auto", err)) {
+    if (model_config_read(&b.config, settings->config, "auto", err) && read_profile(&b, err)) {
         b.config.layers = settings->layers;
         b.config.vocabulary = 64;
         if (b.config.positions < settings->length) b.config.positions = settings->length;

@@ -49,6 +49,7 @@ bool workbench_open(workbench *w, const model_config *config, const workbench_re
     part.layers = request->layers;
     topology_create_partial(&w->topo, 0, 0);
     const placement_request whole = model_placement_request(&part, &w->topo, false, (double)request->length);
+    int64_t longest = request->longest < request->tokens ? request->longest : request->tokens;
     w->batch = make_batch(config, request->tokens, request->length);
     w->masked = mask_some(&w->batch);
     if (placement_create(&w->place, &whole, err)) {
@@ -56,8 +57,8 @@ bool workbench_open(workbench *w, const model_config *config, const workbench_re
         w->place.shares[0].neurons.count = request->neurons;
         const model_request wanted = {.head = HEAD_MASKED_LM,
                                       .max_tokens = request->tokens,
-                                      .max_sequences = w->batch.sequences,
-                                      .longest = w->batch.longest,
+                                      .max_sequences = request->tokens,
+                                      .longest = longest,
                                       .max_masked = w->masked.n,
                                       .training = true,
                                       .exchange = "local"};
@@ -67,6 +68,12 @@ bool workbench_open(workbench *w, const model_config *config, const workbench_re
     parameter_initialise(&w->m.table, 1, part.initializer_range);
     run_step(w);
     return true;
+}
+
+void workbench_set_length(workbench *w, int64_t length) {
+    int64_t tokens = w->batch.tokens;
+    micro_batch_destroy(&w->batch);
+    w->batch = make_batch(&w->config, tokens, length);
 }
 
 void workbench_close(workbench *w) {
@@ -329,45 +336,47 @@ int kernels_list(kernel out[KERNELS_MOST], const workbench *w) {
     double lse = t * (double)c->heads, th = t * h, ti = t * i, hh = h * h, hi = h * i, vh = v * h;
     const struct {
         const char *name;
+        kernel_part part;
         void (*run)(workbench *w);
         double count, flop, floats; // of each array once, whether read or written; one that is added to counts twice
     } rows[] = {
-        {"embedding, forward", embed_forward, 1, 0, 8 * th},
-        {"query, key, value: products", project_forward, layers, 6 * t * hh, 3 * (th + hh + th)},
-        {"split heads, add biases", split_heads, layers, 0, 3 * 2 * th},
-        {"attention, forward", attend_forward, layers, 4 * pairs * h, 4 * th + lse},
-        {"attention output: product", output_forward, layers, 2 * t * hh, 2 * th + hh},
-        {"FFN up: product", up_forward, layers, 2 * t * hi, th + hi + ti},
-        {"bias + GELU, forward", gelu_forward, layers, 0, 3 * ti},
-        {"FFN down: product", down_forward, layers, 2 * t * hi, th + hi + ti},
-        {"sum + LayerNorm, forward", norm_forward, layers, 0, 5 * th},
-        {"vocabulary: product", words_forward, 1, 2 * n * vh, n * h + vh + n * v},
-        {"vocabulary: loss", words_loss, 1, 0, 2 * n * v},
-        {"vocabulary: weight gradient", words_weight, 1, 2 * n * vh, n * h + 2 * vh + n * v},
-        {"vocabulary: input gradient", words_input, 1, 2 * n * vh, n * h + vh + n * v},
-        {"LayerNorm, backward", norm_backward, layers, 0, 4 * th},
-        {"dropout of branches, backward", drop_branches, layers, 0, 3 * th},
-        {"column sums of branches", sum_columns, layers, 0, 2 * th},
-        {"attention output: weight gr.", output_weight, layers, 2 * t * hh, 2 * th + 2 * hh},
-        {"attention output: input gr.", output_input, layers, 2 * t * hh, 2 * th + hh},
-        {"attention, backward", attend_backward, layers, 8 * pairs * h, 8 * th + lse},
-        {"merge heads", merge_heads, layers, 0, 3 * 2 * th},
-        {"query, key, value: weight gr.", project_weight, layers, 6 * t * hh, 3 * (2 * th + 2 * hh)},
-        {"query, key, value: input gr.", project_input, layers, 6 * t * hh, 3 * (2 * th + hh) + 2 * th},
-        {"FFN down: weight gradient", down_weight, layers, 2 * t * hi, th + 2 * hi + ti},
-        {"FFN down: input gradient", down_input, layers, 2 * t * hi, th + hi + ti},
-        {"bias + GELU, backward", gelu_backward, layers, 0, 3 * ti},
-        {"FFN up: weight gradient", up_weight, layers, 2 * t * hi, th + 2 * hi + ti},
-        {"FFN up: input gradient", up_input, layers, 2 * t * hi, 2 * th + hi + ti},
-        {"embedding, backward", embed_backward, 1, 0, 11 * th},
-        {"gradient norm", take_norm, tables, 0, p},
-        {"AdamW", step_adamw, tables, 0, 7 * p},
-        {"LAMB (in AdamW's place)", step_lamb, 0, 0, 7 * p},
-        {"zeroing gradients", zero_gradients, tables, 0, p},
+        {"embedding, forward", PART_EMBEDDING, embed_forward, 1, 0, 8 * th},
+        {"query, key, value: products", PART_ATTENTION, project_forward, layers, 6 * t * hh, 3 * (th + hh + th)},
+        {"split heads, add biases", PART_ATTENTION, split_heads, layers, 0, 3 * 2 * th},
+        {"attention, forward", PART_ATTENTION, attend_forward, layers, 4 * pairs * h, 4 * th + lse},
+        {"attention output: product", PART_ATTENTION, output_forward, layers, 2 * t * hh, 2 * th + hh},
+        {"FFN up: product", PART_FFN, up_forward, layers, 2 * t * hi, th + hi + ti},
+        {"bias + GELU, forward", PART_FFN, gelu_forward, layers, 0, 3 * ti},
+        {"FFN down: product", PART_FFN, down_forward, layers, 2 * t * hi, th + hi + ti},
+        {"sum + LayerNorm, forward", PART_BETWEEN, norm_forward, layers, 0, 5 * th},
+        {"vocabulary: product", PART_WORDS, words_forward, 1, 2 * n * vh, n * h + vh + n * v},
+        {"vocabulary: loss", PART_WORDS, words_loss, 1, 0, 2 * n * v},
+        {"vocabulary: weight gradient", PART_WORDS, words_weight, 1, 2 * n * vh, n * h + 2 * vh + n * v},
+        {"vocabulary: input gradient", PART_WORDS, words_input, 1, 2 * n * vh, n * h + vh + n * v},
+        {"LayerNorm, backward", PART_BETWEEN, norm_backward, layers, 0, 4 * th},
+        {"dropout of branches, backward", PART_BETWEEN, drop_branches, layers, 0, 3 * th},
+        {"column sums of branches", PART_BETWEEN, sum_columns, layers, 0, 2 * th},
+        {"attention output: weight gr.", PART_ATTENTION, output_weight, layers, 2 * t * hh, 2 * th + 2 * hh},
+        {"attention output: input gr.", PART_ATTENTION, output_input, layers, 2 * t * hh, 2 * th + hh},
+        {"attention, backward", PART_ATTENTION, attend_backward, layers, 8 * pairs * h, 8 * th + lse},
+        {"merge heads", PART_ATTENTION, merge_heads, layers, 0, 3 * 2 * th},
+        {"query, key, value: weight gr.", PART_ATTENTION, project_weight, layers, 6 * t * hh, 3 * (2 * th + 2 * hh)},
+        {"query, key, value: input gr.", PART_ATTENTION, project_input, layers, 6 * t * hh, 3 * (2 * th + hh) + 2 * th},
+        {"FFN down: weight gradient", PART_FFN, down_weight, layers, 2 * t * hi, th + 2 * hi + ti},
+        {"FFN down: input gradient", PART_FFN, down_input, layers, 2 * t * hi, th + hi + ti},
+        {"bias + GELU, backward", PART_FFN, gelu_backward, layers, 0, 3 * ti},
+        {"FFN up: weight gradient", PART_FFN, up_weight, layers, 2 * t * hi, th + 2 * hi + ti},
+        {"FFN up: input gradient", PART_FFN, up_input, layers, 2 * t * hi, 2 * th + hi + ti},
+        {"embedding, backward", PART_EMBEDDING, embed_backward, 1, 0, 11 * th},
+        {"gradient norm", PART_UPDATE, take_norm, tables, 0, p},
+        {"AdamW", PART_ADAMW, step_adamw, tables, 0, 7 * p},
+        {"LAMB (in AdamW's place)", PART_LAMB, step_lamb, 0, 0, 7 * p},
+        {"zeroing gradients", PART_UPDATE, zero_gradients, tables, 0, p},
     };
     int rows_n = (int)(sizeof rows / sizeof *rows);
     REQUIRE(rows_n <= KERNELS_MOST);
     for (int k = 0; k < rows_n; k++)
-        out[k] = (kernel){rows[k].name, rows[k].run, rows[k].count, rows[k].flop, rows[k].floats * sizeof(float)};
+        out[k] = (kernel){rows[k].name,  rows[k].part, rows[k].run,
+                          rows[k].count, rows[k].flop, rows[k].floats * sizeof(float)};
     return rows_n;
 }

@@ -18,16 +18,32 @@ typedef struct {
 typedef struct {
     int64_t layers, heads, neurons; // of the model on the bench
     int64_t tokens, length;         // of the micro-batch: sequences of that length, the last one shorter
+    int64_t longest;                // of later micro-batches
 } workbench_request;
 
 // The arrays hold what a whole step has left in them. Collective over the world; the same error on every rank.
 // workbench_close in any case.
 bool workbench_open(workbench *w, const model_config *config, const workbench_request *request, error *err);
 void workbench_close(workbench *w);
+// Other sequences from now on, as many tokens; no longer than was asked for.
+void workbench_set_length(workbench *w, int64_t length);
+
+typedef enum {
+    PART_ATTENTION,
+    PART_FFN,
+    PART_BETWEEN, // the sum of the branches
+    PART_EMBEDDING,
+    PART_WORDS,  // the masked-LM head's rows of the vocabulary
+    PART_UPDATE, // what every optimizer needs
+    PART_ADAMW,
+    PART_LAMB,
+    KERNEL_PARTS
+} kernel_part;
 
 // All calls of one kind in a layer, or in a step.
 typedef struct {
     const char *name;
+    kernel_part part;
     void (*run)(workbench *w);
     double count; // of it in a step of the whole model
     double flop;  // of the model, nothing counted that is computed again; 0 where all is elementwise
@@ -38,5 +54,13 @@ enum { KERNELS_MOST = 40 };
 
 // In the order of a step; returns how many.
 int kernels_list(kernel out[KERNELS_MOST], const workbench *w);
+
+// ---- bench_profile.c ------------------------------------------------------------------------------------------------
+
+// Measures the blocks of a layer of this config with all and with half of the heads and neurons, repeats times, and
+// writes a profile for parallel.profile. seconds are those of a part's kernels on the whole workbench w, once each.
+// Collective over the world; the same error on every rank.
+bool profile_write(const char *path, const workbench *w, const double seconds[KERNEL_PARTS], int64_t repeats,
+                   error *err);
 
 #endif
