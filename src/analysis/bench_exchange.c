@@ -91,12 +91,12 @@ static void all_reduce_backward(exchange_bench *x, variant *v) {
     for (int64_t l = LAYERS - 1; l >= 0; l--) {
         const layer_parameters *layer = &v->m.layers[l];
         const linear outputs[] = {layer->attention_output, layer->output}, norm = layer->output_norm;
-        sum_layernorm_backward(r->ds, norm.weight->gradient, norm.bias->gradient, r->ds, (const float *const *)&r->dx,
-                               l < LAYERS - 1, r->normalised, r->rstd, norm.weight->value, tokens, h);
-        for (int i = 0; i < 2; i++) {
-            dropout_apply(r->d[i], r->ds, x->batch.numbers, tokens, h, branch_dropout(x, i, l));
-            column_sum_accumulate(outputs[i].bias->gradient, r->d[i], tokens, h);
-        }
+        layernorm_branch_gradient branches[2];
+        for (int i = 0; i < 2; i++)
+            branches[i] = (layernorm_branch_gradient){r->d[i], outputs[i].bias->gradient, branch_dropout(x, i, l)};
+        sum_layernorm_backward(r->ds, norm.weight->gradient, norm.bias->gradient, branches, 2, r->ds,
+                               (const float *const *)&r->dx, l < LAYERS - 1, r->normalised, r->rstd, norm.weight->value,
+                               x->batch.numbers, tokens, h);
         comm_sum_floats(v->topo.team_comm, r->dx, tokens * h);
     }
 }

@@ -207,19 +207,19 @@ static bool load_task(step_bench *s, error *err) {
     return ok;
 }
 
-// As many as the step's tokens hold, in the order in which training draws them.
+// As many as the step's tokens hold, drawn at random.
 static void draw(step_bench *s) {
     int64_t n = 0, tokens = 0;
     for (;; n++) {
         tokens += dataset_length(&s->data, data_sample(SEED, s->data.n, n));
         if (tokens > s->b.settings->tokens && n > 0) break;
     }
-    batch_sample(&s->samples, &s->data, SEED, 0, n);
+    batch_sample(&s->samples, &s->data, NULL, SEED, 0, n);
 }
 
 static void measure_batch(step_bench *s) {
     for (int64_t i = 0; i < s->samples.n; i++) {
-        double length = (double)dataset_length(&s->data, s->samples.examples[i]);
+        double length = (double)s->samples.list[i].length;
         s->tokens += length;
         s->squares += length * length;
     }
@@ -252,6 +252,7 @@ static bool load(step_bench *s, error *err) {
     int64_t at_a_time = smaller(b->micro_tokens, (int64_t)s->tokens);
     if (at_a_time < s->data.longest) at_a_time = s->data.longest;
     s->packed = micro_batch_create(at_a_time, smaller(s->samples.n, at_a_time));
+    batch_cut(&s->samples, s->packed.token_capacity, s->packed.sequence_capacity);
     s->masked = masked_tokens_create((int64_t)((double)at_a_time * MASKED) + 2);
     return true;
 }

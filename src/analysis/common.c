@@ -23,6 +23,8 @@ const option bench_options[] = {
 const option bench_team_options[] = {
     ROW("bench.team", OPTION_STRING, team, "auto", 0, 0, NULL, "A+F, or auto"),
     ROW("bench.exchange", OPTION_CHOICE, exchange, "auto", 0, 0, "auto shared mpi", "how partial sums travel"),
+    ROW("bench.profile", OPTION_STRING, profile, "", 0, 0, NULL,
+        "balance by times that `paf bench kernels --write-profile=FILE` has measured"),
     {0},
 };
 
@@ -44,11 +46,20 @@ static bool check_json(const char *path, error *err) {
     return ok;
 }
 
+static bool read_profile(bench *b, error *err) {
+    const char *path = b->settings->profile;
+    if (!*path) return true;
+    json_t *json = json_read(path, err);
+    bool ok = json && model_profile_from_json(&b->profile, json, &b->config, path, err);
+    json_decref(json);
+    return ok;
+}
+
 bool bench_open(bench *b, const char *name, const bench_settings *settings, const char *design, int64_t layers,
                 error *err) {
     comm *world = comm_world();
     *b = (bench){.name = name, .settings = settings};
-    if (model_config_read(&b->config, settings->config, design, err)) {
+    if (model_config_read(&b->config, settings->config, design, err) && read_profile(b, err)) {
         if (layers) b->config.layers = layers;
         topology_parse_team(&b->attention, &b->ffn, "bench.team", settings->team, comm_size(world),
                             model_attention_work(&b->config, (double)settings->length), model_ffn_work(&b->config),

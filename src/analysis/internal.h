@@ -34,10 +34,11 @@ typedef struct {
     const char *name; // "layer"
     const bench_settings *settings;
     model_config config;
-    int attention, ffn; // sizes of the team's groups; 0, 0: it is one rank
-    double begun;       // when the first round did; 0 before
-    series peaks[2];    // GFLOP/s of this rank: alone while the others sleep, and with the team
-    double peak[2];     // by bench_settle: of one rank, and of the team together
+    model_profile profile; // where the settings name one
+    int attention, ffn;    // sizes of the team's groups; 0, 0: it is one rank
+    double begun;          // when the first round did; 0 before
+    series peaks[2];       // GFLOP/s of this rank: alone while the others sleep, and with the team
+    double peak[2];        // by bench_settle: of one rank, and of the team together
 } bench;
 
 // Reads the config, with so many layers (0: its own), settles the team for sequences of bench.length, and sees that

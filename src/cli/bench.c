@@ -15,6 +15,15 @@ typedef struct {
 } benchmark;
 
 static const benchmark benchmarks[] = {
+    {{.name = "kernels",
+      .usage = "bench kernels [--config FILE.ini] [--section.key=value ...]",
+      .summary = "each kernel of a training step on every rank at once, and how near it is to the machine's bounds",
+      .details = "example: launch/mpi 2 build/paf bench kernels --write-profile=profile.json\n"
+                 "FLOP are the model's, bytes those that move at least once; the bound is what the FMA peak or the\n"
+                 "memory's bandwidth, measured in the same run, allow. --parallel.profile takes what write-profile\n"
+                 "has written, and evens out the work of a team by it."},
+     {bench_options, bench_kernels_options},
+     bench_kernels},
     {{.name = "layer",
       .usage = "bench layer [--config FILE.ini] [--section.key=value ...]",
       .summary = "a stack of layers, forward and backward: one rank and a team, SAF and PAF; its blocks on one rank",
@@ -35,14 +44,13 @@ static const benchmark benchmarks[] = {
     {{.name = "step",
       .usage = "bench step [--config FILE.ini] [--section.key=value ...]",
       .summary = "a whole training step: embeddings, layers, head, gradient reduction, clipping, optimizer",
-      .details =
-          "example: launch/mpi 2 build/paf bench step --bench.tokens=2048 --json=step.json\n"
-          "         launch/mpi 2 build/paf bench step --bench.tokens=2048 --bench.head=classifier \\\n"
-          "             --bench.task=mrpc --data.dir GLUE --data.vocab vocab.txt\n"
-          "The first has sequences of bench.length tokens; the second those of a task's training set, drawn in\n"
-          "training's order and packed without padding, as many as bench.tokens hold, each at most bench.length\n"
-          "long. FLOP are the model's, recomputation not counted. The columns from attn on are per cent of the\n"
-          "ranks' time."},
+      .details = "example: launch/mpi 2 build/paf bench step --bench.tokens=2048 --json=step.json\n"
+                 "         launch/mpi 2 build/paf bench step --bench.tokens=2048 --bench.head=classifier \\\n"
+                 "             --bench.task=mrpc --data.dir GLUE --data.vocab vocab.txt\n"
+                 "The first has sequences of bench.length tokens; the second those of a task's training set, drawn at\n"
+                 "random and packed without padding, as many as bench.tokens hold, each at most bench.length\n"
+                 "long. FLOP are the model's, recomputation not counted. The columns from attn on are per cent of the\n"
+                 "ranks' time."},
      {bench_options, bench_team_options, bench_step_options},
      bench_step},
 };

@@ -57,7 +57,10 @@ int64_t model_longest(const model_config *config);        // tokens of a sequenc
 // mean of S.
 double model_attention_work(const model_config *config, double sequence_length);
 double model_ffn_work(const model_config *config);
-// What there is to share out over the ranks of a team, and what each piece costs.
+// What heads and neurons take of a rank's time where no profile says so: FLOP a token of a forward layer, and for what
+// runs slower than large products as many FLOP as those would do in that time.
+placement_cost model_cost(const model_config *config, double sequence_length);
+// What there is to share out over the ranks of a team, and what each piece costs by model_cost.
 placement_request model_placement_request(const model_config *config, const topology *t, bool balance,
                                           double sequence_length);
 // FLOP of a whole training step of the layers (three forward passes' worth) for packed sequences of mean-square length
@@ -65,6 +68,35 @@ placement_request model_placement_request(const model_config *config, const topo
 double model_step_work(const model_config *config, double tokens, double sequence_length);
 double model_classifier_work(const model_config *config);
 double model_masked_work(const model_config *config);
+
+// ---- profile (profile.c): seconds measured on this machine, for one model's shape ----------------------------------
+
+#define PROFILE_LENGTHS 8
+
+// Forward and backward of a layer on one rank of many that are as busy. A block takes its base and so much for each
+// head or neuron that a rank owns.
+typedef struct {
+    int64_t hidden, heads, intermediate, vocabulary;
+    int64_t tokens; // of the micro-batch that was timed
+    int lengths;
+    struct {
+        double length, base, head; // seconds a token, in sequences of this length
+    } attention[PROFILE_LENGTHS];  // [lengths] longer and longer
+    double ffn, neuron;            // seconds a token
+    double adamw, lamb;            // seconds a parameter and step, with gradient norm and zeroing
+    double embedding;              // seconds a token
+    double word;                   // of the masked-LM head, seconds a masked token and vocabulary row
+} model_profile;
+
+// Refuses a profile of another shape than this model's, and numbers that no machine can have measured.
+bool model_profile_from_json(model_profile *profile, const json_t *json, const model_config *config, const char *where,
+                             error *err);
+json_t *model_profile_to_json(const model_profile *profile);
+// Seconds a token of a layer, in sequences of this mean-square length: between the lengths that were measured by a
+// straight line, outside as at the nearest. optimizer (NULL without training) has step_tokens tokens for each of its
+// steps, and takes its time for the parameters that belong to heads and neurons.
+placement_cost model_profile_cost(const model_profile *profile, double sequence_length, const char *optimizer,
+                                  double step_tokens);
 
 // ---- the model (model.c) ------------------------------------------------------------------------------------------
 

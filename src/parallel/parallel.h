@@ -59,6 +59,7 @@ typedef struct {
     char team[OPTION_STRING_SIZE];     // parallel.team: "1", "A+F", auto
     int64_t replicas, stages;          // parallel.replicas, parallel.stages
     bool balance;                      // parallel.balance
+    char profile[OPTION_STRING_SIZE];  // parallel.profile: what `paf bench kernels --write-profile` has measured
     char exchange[OPTION_STRING_SIZE]; // parallel.exchange: auto local shared mpi
 } parallel_settings;
 
@@ -82,8 +83,8 @@ typedef struct {
 } topology;
 
 // The sizes of a team from its text and the number of ranks it may have; `auto` is one rank, or as even as
-// attention_work : ffn_work allows, at most heads attention ranks. A text that does not fit the ranks is an error that
-// says which would, and how to say so with this option. Local.
+// attention_work : ffn_work (in any unit) allows, at most heads attention ranks. A text that does not fit the ranks is
+// an error that says which would, and how to say so with this option. Local.
 bool topology_parse_team(int *attention, int *ffn, const char *option_name, const char *text, int ranks,
                          double attention_work, double ffn_work, int64_t heads, error *err);
 // Collective over the world.
@@ -107,7 +108,7 @@ typedef struct {
 
 typedef struct {
     range heads, neurons, vocabulary;
-    double work; // its share of the team's work in heads and neurons
+    double work; // its share of the team's FLOP in heads and neurons
 } placement_share;
 
 typedef struct {
@@ -119,15 +120,25 @@ typedef struct {
     bool *everyone;          // [team] all true
 } placement;
 
+// What a rank's share takes of its time, in any unit: so much for each piece, and so much for having any of a block.
+typedef struct {
+    double attention, head, ffn, neuron;
+} placement_cost;
+
+// Of a rank with so many heads and neurons.
+double placement_rank_cost(const placement_cost *c, int64_t heads, int64_t neurons);
+
 typedef struct {
     int attention, ffn; // group sizes; 0, 0 for a team of one
     bool groups;        // PAF: heads belong to the attention group, neurons to the FFN group. SAF: all ranks share both
-    bool balance;       // PAF: even out the work across the groups
+    bool balance;       // PAF: even out the cost across the groups
     int64_t heads, neurons, vocabulary;
-    double head_work, neuron_work; // of one head, one neuron, per token
+    double head_work, neuron_work; // FLOP of one head, one neuron, per token, in which shares of work are told
+    placement_cost cost;           // what balance evens out: the busiest rank has as little as can be
 } placement_request;
 
-// More attention ranks than heads, or a rank that would own nothing, is an error that says which teams would do.
+// Where balance gains nothing, pure groups stay. More attention ranks than heads, or a rank that would own nothing, is
+// an error that says which teams would do.
 bool placement_create(placement *p, const placement_request *request, error *err);
 void placement_destroy(placement *p);
 // The tokens of a micro-batch of which a rank sums and normalises.

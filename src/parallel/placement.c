@@ -1,6 +1,7 @@
 #include "parallel/parallel.h"
 
 #include <math.h>
+#include <string.h>
 
 #define NEURON_BLOCK 16 // a cache line of floats: neurons change hands in whole blocks
 
@@ -9,45 +10,70 @@ static void deal_evenly(int64_t *counts, int first, int n, int64_t total) {
     for (int r = 0; r < n; r++) counts[first + r] = total / n + (r < total % n);
 }
 
-// total units in whole blocks to n ranks so that work[r] + counts[r] * unit_work comes out as even as it can, by
-// filling up the ranks with least to do first. The last, smaller block goes where the next would.
-static void deal_to_level(int64_t *counts, const double *work, int n, int64_t total, int64_t block, double unit_work) {
-    for (int r = 0; r < n; r++) counts[r] = 0;
+double placement_rank_cost(const placement_cost *c, int64_t heads, int64_t neurons) {
+    return (heads ? c->attention + (double)heads * c->head : 0) + (neurons ? c->ffn + (double)neurons * c->neuron : 0);
+}
+
+static double busiest(const placement_cost *c, int team, const int64_t *heads, const int64_t *neurons) {
+    double most = 0;
+    for (int r = 0; r < team; r++) most = fmax(most, placement_rank_cost(c, heads[r], neurons[r]));
+    return most;
+}
+
+static bool leaves_no_one_out(int team, const int64_t *heads, const int64_t *neurons) {
+    for (int r = 0; r < team; r++)
+        if (!heads[r] && !neurons[r]) return false;
+    return true;
+}
+
+// total neurons in whole blocks, one after the other to the rank that would be done with it first; ties go to the
+// first. Of all ways to deal out blocks to ranks with these heads the busiest has least to do with this one. The last
+// block may be smaller.
+static void deal_to_level(int64_t *neurons, const placement_cost *c, int team, const int64_t *heads, int64_t total) {
+    for (int r = 0; r < team; r++) neurons[r] = 0;
     while (total > 0) {
-        int least = 0;
-        for (int r = 1; r < n; r++)
-            if (work[r] + (double)counts[r] * unit_work < work[least] + (double)counts[least] * unit_work) least = r;
-        int64_t piece = total < block ? total : block;
-        counts[least] += piece;
+        int64_t piece = total < NEURON_BLOCK ? total : NEURON_BLOCK;
+        int first = 0;
+        double least = INFINITY;
+        for (int r = 0; r < team; r++) {
+            double then = placement_rank_cost(c, heads[r], neurons[r] + piece);
+            if (then < least) {
+                least = then;
+                first = r;
+            }
+        }
+        neurons[first] += piece;
         total -= piece;
     }
 }
 
-// How many heads the attention group keeps when the work is evened out: what brings its ranks nearest to the mean.
-static int64_t heads_kept(const placement_request *q) {
-    int team = q->attention + q->ffn;
-    double mean = ((double)q->heads * q->head_work + (double)q->neurons * q->neuron_work) / team;
-    int64_t kept = llround(q->attention * mean / q->head_work);
-    if (kept < q->attention) kept = q->attention;
-    return kept < q->heads ? kept : q->heads;
+// From the pure groups, which are dealt out already, to whatever is better: every number of heads that the attention
+// group may keep is tried, the largest first, each with the best use of the neurons.
+static void even_out(const placement_request *q, int team, int64_t *heads, int64_t *neurons) {
+    size_t size = (size_t)team * sizeof *heads;
+    int64_t *other_heads = memory_allocate((size_t)team, sizeof *heads);
+    int64_t *other_neurons = memory_allocate((size_t)team, sizeof *neurons);
+    double least = busiest(&q->cost, team, heads, neurons);
+    for (int64_t kept = q->heads; kept >= q->attention; kept--) {
+        deal_evenly(other_heads, 0, q->attention, kept);
+        deal_evenly(other_heads, q->attention, q->ffn, q->heads - kept);
+        deal_to_level(other_neurons, &q->cost, team, other_heads, q->neurons);
+        double cost = busiest(&q->cost, team, other_heads, other_neurons);
+        if (cost >= least || !leaves_no_one_out(team, other_heads, other_neurons)) continue;
+        least = cost;
+        memcpy(heads, other_heads, size);
+        memcpy(neurons, other_neurons, size);
+    }
+    memory_free(other_heads);
+    memory_free(other_neurons);
 }
 
 static void deal(const placement_request *q, int team, int64_t *heads, int64_t *neurons) {
-    if (!q->groups || team == 1) {
-        deal_evenly(heads, 0, team, q->heads);
-        deal_evenly(neurons, 0, team, q->neurons);
-    } else if (!q->balance) {
-        deal_evenly(heads, 0, q->attention, q->heads);
-        deal_evenly(neurons, q->attention, q->ffn, q->neurons);
-    } else {
-        int64_t kept = heads_kept(q);
-        deal_evenly(heads, 0, q->attention, kept);
-        deal_evenly(heads, q->attention, q->ffn, q->heads - kept);
-        double *work = memory_allocate((size_t)team, sizeof *work);
-        for (int r = 0; r < team; r++) work[r] = (double)heads[r] * q->head_work;
-        deal_to_level(neurons, work, team, q->neurons, NEURON_BLOCK, q->neuron_work);
-        memory_free(work);
-    }
+    bool groups = q->groups && team > 1;
+    int first = groups ? q->attention : 0; // of those who own neurons
+    deal_evenly(heads, 0, groups ? q->attention : team, q->heads);
+    deal_evenly(neurons, first, team - first, q->neurons);
+    if (groups && q->balance) even_out(q, team, heads, neurons);
 }
 
 static bool check(const placement_request *q, int team, const int64_t *heads, const int64_t *neurons, error *err) {

@@ -13,6 +13,8 @@ const option parallel_options[] = {
     ROW("replicas", OPTION_INT, replicas, "1", 1, 1, NULL, "complete copies of the model"),
     ROW("stages", OPTION_INT, stages, "1", 1, 1, NULL, "cuts of the model, by layers"),
     ROW("balance", OPTION_BOOL, balance, "on", 0, 0, NULL, "let the group with less to do take a share of the other's"),
+    ROW("profile", OPTION_STRING, profile, "", 0, 0, NULL,
+        "balance, and team=auto, by times measured by `paf bench kernels --write-profile=FILE`"),
     ROW("exchange", OPTION_CHOICE, exchange, "auto", 0, 0, "auto local shared mpi",
         "how partial sums travel in a team"),
     {0},

@@ -193,10 +193,14 @@ double vocabulary_statistics_join(double *lse, int64_t *correct, const vocabular
 void vocabulary_cross_entropy_backward(float *logits, const double *lse, const int32_t *labels, int64_t n,
                                        int64_t first, int64_t rows, float scale);
 
-// ---- what the machine can do (peak.c) -----------------------------------------------------------------------------
+// ---- what the machine can do (peak.c, bandwidth.c) -----------------------------------------------------------------
 
 // GFLOP/s of independent fused multiply-adds, all threads of this rank together, measured for about `seconds`.
 double peak_measure(double seconds);
+// GB/s of a triad, a = b + s c, over arrays far larger than the caches, all threads of this rank together; the best
+// pass of about `seconds`. Counted as the roofline counts a kernel: two arrays read, one written, each once. Takes 192
+// MiB a thread for that long. Ranks that share a memory measure it at the same time.
+double bandwidth_measure(double seconds);
 
 // ---- the parameter table (parameter.c) ----------------------------------------------------------------------------
 //

@@ -139,6 +139,8 @@ static bool prepare(finetuner *f, error *err) {
                                    .longest = longer->longest,
                                    .training = true,
                                    .recompute = !strcmp(train->recompute, "layer")};
+    t->s.optimizer = t->plan.optim->optimizer;
+    t->s.step_tokens = (double)train->batch * (double)f->train.starts[f->train.n] / (double)f->train.n;
     if (!session_build(&t->s, t->plan.parallel, session_typical_length(longer), request, err)) return false;
     t->packed = micro_batch_create(tokens, sequences);
     return true;

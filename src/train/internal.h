@@ -11,6 +11,8 @@ typedef struct {
     tokenizer *tok;
     int64_t max_length;
     model_config config;
+    const char *optimizer; // borrowed; NULL without training
+    double step_tokens;    // of a step of the optimizer, about
     topology topo;
     placement place;
     model model;

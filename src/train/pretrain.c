@@ -263,6 +263,8 @@ static bool prepare(pretrainer *p, error *err) {
                                    .max_masked = capacity,
                                    .training = true,
                                    .recompute = !strcmp(train->recompute, "layer")};
+    t->s.optimizer = t->plan.optim->optimizer;
+    t->s.step_tokens = (double)train->batch * (double)q->tokens / (double)q->n;
     if (!session_build(&t->s, t->plan.parallel, typical_length(q), request, err)) return false;
     t->packed = micro_batch_create(tokens, count);
     p->masked = masked_tokens_create(capacity);

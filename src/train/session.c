@@ -197,11 +197,32 @@ static bool fits(const session *s, error *err) {
     return comm_agree(s->topo.world, err);
 }
 
-static bool plan(session *s, const parallel_settings *parallel, double length, const model_request *request,
-                 error *err) {
-    double attention = model_attention_work(&s->config, length), ffn = model_ffn_work(&s->config);
-    if (!topology_create(&s->topo, parallel, attention, ffn, s->config.heads, err)) return false;
-    const placement_request wanted = model_placement_request(&s->config, &s->topo, parallel->balance, length);
+// Where a profile is named, what it says heads and neurons cost; the root's file counts. Collective over the world.
+static bool read_costs(const session *s, placement_cost *cost, const char *path, double length, error *err) {
+    comm *world = comm_world();
+    model_profile profile;
+    *cost = model_cost(&s->config, length);
+    if (!*path) return true;
+    char *mine = comm_rank(world) == 0 ? text_read(path, NULL, err) : NULL;
+    if (comm_agree(world, err)) {
+        char *text = comm_broadcast_text(world, mine, 0);
+        json_t *json = json_parse(text, strlen(text), path, err);
+        if (json && model_profile_from_json(&profile, json, &s->config, path, err))
+            *cost = model_profile_cost(&profile, length, s->optimizer, s->step_tokens);
+        json_decref(json);
+        memory_free(text);
+    }
+    memory_free(mine);
+    return comm_agree(world, err);
+}
+
+static bool plan(session *s, const parallel_settings *parallel, double length, const placement_cost *cost,
+                 const model_request *request, error *err) {
+    int64_t heads = s->config.heads, neurons = s->config.intermediate;
+    double attention = placement_rank_cost(cost, heads, 0), ffn = placement_rank_cost(cost, 0, neurons);
+    if (!topology_create(&s->topo, parallel, attention, ffn, heads, err)) return false;
+    placement_request wanted = model_placement_request(&s->config, &s->topo, parallel->balance, length);
+    wanted.cost = *cost;
     if (!placement_create(&s->place, &wanted, err)) return false;
     model_plan(&s->model, &s->config, request, &s->topo, &s->place);
     return true;
@@ -210,7 +231,9 @@ static bool plan(session *s, const parallel_settings *parallel, double length, c
 bool session_build(session *s, const parallel_settings *parallel, double sequence_length, model_request request,
                    error *err) {
     request.exchange = parallel->exchange;
-    if (err->kind == ERROR_NONE) plan(s, parallel, sequence_length, &request, err);
+    placement_cost cost;
+    if (!comm_agree(comm_world(), err) || !read_costs(s, &cost, parallel->profile, sequence_length, err)) return false;
+    plan(s, parallel, sequence_length, &cost, &request, err);
     if (!comm_agree(comm_world(), err)) return false;
     if (request.training) log_plan(s);
     if (!fits(s, err)) return false;

@@ -309,6 +309,20 @@ static void test_work_of_others(void **state) {
     assert_true(model_step_work(&c, 0, 5) == 0);
 }
 
+// What runs slower than large products only ever costs more than its work, most of all for short heads.
+static void test_cost(void **state) {
+    (void)state;
+    const model_config c = {.hidden = 100, .intermediate = 300, .heads = 4};
+    placement_cost cost = model_cost(&c, 50);
+    assert_true(cost.attention == 2 * 40 * 100 && cost.ffn == cost.attention);
+    assert_true(fabs(cost.head - (80000 + 1.6 * 4 * 50 * 100 + 40 * 100) / 4 - 7000) < 1e-6);
+    assert_true(fabs(cost.neuron - (400 + 40)) < 1e-9);
+    topology team = {.attention = 1, .ffn = 1};
+    placement_request q = model_placement_request(&c, &team, true, 50);
+    assert_true(q.cost.head == cost.head && q.cost.neuron == cost.neuron);
+    assert_true(q.head_work * 4 == model_attention_work(&c, 50) && q.neuron_work * 300 == model_ffn_work(&c));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plain),
@@ -326,6 +340,7 @@ int main(void) {
         cmocka_unit_test(test_keys_for_others),
         cmocka_unit_test(test_work_of_bert_large),
         cmocka_unit_test(test_work_of_others),
+        cmocka_unit_test(test_cost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
