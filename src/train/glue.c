@@ -3,78 +3,7 @@
 
 #include <string.h>
 
-// ---- the list
-// --------------------------------------------------------------------------------------------------------
-
-// The next name of a list that commas or blanks separate; false at its end.
-static bool next_name(const char **at, char out[OPTION_STRING_SIZE]) {
-    *at += strspn(*at, ", ");
-    size_t length = strcspn(*at, ", ");
-    snprintf(out, OPTION_STRING_SIZE, "%.*s", (int)length, *at);
-    *at += length;
-    return length > 0;
-}
-
-static bool add_task(glue_list *l, const char *name, error *err) {
-    l->tasks = memory_grow(l->tasks, l->n, &l->capacity, sizeof *l->tasks);
-    glue_task *new = &l->tasks[l->n++];
-    *new = (glue_task){0};
-    snprintf(new->name, sizeof new->name, "%s", name);
-    if (!task_open(&new->task, name, err)) return error_prefix(err, "glue.tasks");
-    if (!*new->task.train_file)
-        return error_set(err, ERROR_INPUT,
-                         "glue.tasks: %s has no training data; --glue.predict=on answers it by the MNLI model",
-                         new->task.name);
-    if (!file_is_plain_name(new->task.name)) // it becomes part of a folder's name
-        return error_set(err, ERROR_INPUT,
-                         "glue.tasks: a task's name may have letters, digits, _, - and ., '%s' has more",
-                         new->task.name);
-    for (size_t i = 0; i + 1 < l->n; i++)
-        if (!strcmp(l->tasks[i].task.name, new->task.name))
-            return error_set(err, ERROR_INPUT, "glue.tasks names %s twice", new->task.name);
-    return true;
-}
-
-static bool add_design(glue_list *l, const char *name, error *err) {
-    for (int d = 0; d < GLUE_DESIGNS; d++) {
-        if (strcmp(name, model_design_name((model_design)d))) continue;
-        if (l->designs[d]) return error_set(err, ERROR_INPUT, "glue.designs names %s twice", name);
-        return l->designs[d] = true;
-    }
-    return error_set(err, ERROR_INPUT, "glue.designs: there is no design '%s'; there are saf and paf", name);
-}
-
-static const glue_task *find_task(const glue_list *l, const char *name) {
-    for (size_t i = 0; i < l->n; i++)
-        if (!strcmp(l->tasks[i].task.name, name)) return &l->tasks[i];
-    return NULL;
-}
-
-static bool has_intermediate(const glue_list *l) { return !strcmp(l->settings.intermediate, "mnli"); }
-
-bool glue_list_create(glue_list *l, const glue_settings *settings, error *err) {
-    char name[OPTION_STRING_SIZE];
-    *l = (glue_list){.settings = *settings};
-    for (const char *at = settings->tasks; next_name(&at, name);)
-        if (!add_task(l, name, err)) return false;
-    for (const char *at = settings->designs; next_name(&at, name);)
-        if (!add_design(l, name, err)) return false;
-    if (!l->n) return error_set(err, ERROR_INPUT, "glue.tasks names no task");
-    if (!l->designs[DESIGN_SAF] && !l->designs[DESIGN_PAF])
-        return error_set(err, ERROR_INPUT, "glue.designs names no design; there are saf and paf");
-    if (has_intermediate(l) && !find_task(l, "mnli"))
-        return error_set(err, ERROR_INPUT, "glue.intermediate=mnli wants mnli among glue.tasks");
-    return true;
-}
-
-void glue_list_destroy(glue_list *l) {
-    for (size_t i = 0; i < l->n; i++) task_destroy(&l->tasks[i].task);
-    memory_free(l->tasks);
-    *l = (glue_list){0};
-}
-
-// ---- its runs
-// --------------------------------------------------------------------------------------------------------
+// ---- the runs of a list
 
 typedef struct {
     const task *task;
@@ -89,6 +18,8 @@ typedef struct {
     size_t n;
     bool told; // has this process shown the table as it stands?
 } glue;
+
+static bool has_intermediate(const glue *g) { return !strcmp(g->list->settings.intermediate, "mnli"); }
 
 static const char *folder(const glue_run *r) { return r->settings.run.out; }
 
@@ -121,7 +52,7 @@ static bool set_run(const glue *g, glue_run *r, const glue_task *t, model_design
     snprintf(s->model.design, sizeof s->model.design, "%s", model_design_name(design));
     snprintf(s->run.resume, sizeof s->run.resume, "auto");
     if (*init) snprintf(s->model.init, sizeof s->model.init, "%s", init);
-    if (has_intermediate(g->list) && starts_from_mnli(&t->task) &&
+    if (has_intermediate(g) && starts_from_mnli(&t->task) &&
         !set_text(s->model.init, run_path(g, "mnli", design, seed), "model.init", err))
         return false;
     return set_text(s->run.out, run_path(g, t->task.name, design, seed), "run.out", err);
@@ -222,7 +153,6 @@ static bool check_runs(const glue *g, error *err) {
 }
 
 // ---- the table
-// -------------------------------------------------------------------------------------------------------
 
 static const char *const second_dev = "dev_mismatched.json"; // what evaluate_second_dev leaves in a run folder
 
@@ -250,19 +180,23 @@ static bool fill_table(glue_table *t, const glue *g, error *err) {
     return true;
 }
 
+static const char *const title =
+    "dev splits, the best evaluation of each run, in percent: median, and least to largest, over seeds";
+
 static bool write_table(const glue *g, const glue_table *t, glue_format format, const char *name, error *err) {
-    char *path = memory_format("%s/%s", g->out, name), *text = glue_table_write(t, format);
+    char *table = glue_table_write(t, format);
+    char *path = memory_format("%s/%s", g->out, name);
+    char *text = format == GLUE_CSV ? memory_string(table) : memory_format("%s\n\n%s", title, table);
     bool ok = file_write_atomic(path, text, strlen(text), err);
     memory_free(text);
     memory_free(path);
+    memory_free(table);
     return ok;
 }
 
 static void print_table(const glue *g, const glue_table *t) {
     char *text = glue_table_write(t, GLUE_TEXT);
-    printf(
-        "\ndev splits, the best evaluation of each run, in percent: median, and least to largest, over seeds\n\n%s\n",
-        text);
+    printf("\n%s\n\n%s\n", title, text);
     fflush(stdout);
     memory_free(text);
     log_info("the table is in %s/table.csv and table.md", g->out);
@@ -281,7 +215,6 @@ static bool tell(glue *g, error *err) {
 }
 
 // ---- one run
-// ---------------------------------------------------------------------------------------------------------
 
 static evaluate_settings evaluation_of(const glue_run *r, const char *split) {
     evaluate_settings e = {.micro_tokens = r->settings.train.micro_tokens, .parallel = r->settings.parallel};
@@ -367,7 +300,7 @@ static bool run_all(glue *g, bool *finished, error *err) {
     size_t number = 0;
     for (int turn = 0; turn < 2; turn++)
         for (size_t i = 0; i < g->n; i++) {
-            bool first = has_intermediate(g->list) && !strcmp(g->runs[i].task->name, "mnli");
+            bool first = has_intermediate(g) && !strcmp(g->runs[i].task->name, "mnli");
             if (first != (turn == 0)) continue;
             if (!run_one(g, &g->runs[i], ++number, finished, err)) return false;
             if (*finished) continue;
@@ -378,7 +311,6 @@ static bool run_all(glue *g, bool *finished, error *err) {
 }
 
 // ---- predictions
-// -----------------------------------------------------------------------------------------------------
 
 // The seed that is best on dev; the root reads, and says which.
 static const glue_run *best_run(const glue *g, const task *t, model_design design, error *err) {

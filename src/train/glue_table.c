@@ -170,13 +170,18 @@ static line average_line(const glue_table *t, int tasks, const double *averages)
     return l;
 }
 
+// Words to the left, numbers to the right; in plain text no blanks behind the last.
 static void write_line(FILE *out, const line *l, const line *head, const size_t widths[COLUMNS], bool markdown) {
+    int last = COLUMNS - 1;
+    while (!markdown && !*l->cell[last]) last--;
     if (markdown) fputs("|", out);
-    for (int c = 0; c < COLUMNS; c++) {
+    for (int c = 0; c <= last; c++) {
         if (!*head->cell[c]) continue;
-        bool left = c < 2; // words to the left, numbers to the right
-        fprintf(out, "%s%*s%s", c || markdown ? (markdown ? " " : "  ") : "", left ? -(int)widths[c] : (int)widths[c],
-                l->cell[c], markdown ? " |" : "");
+        int width = c < 2 ? -(int)widths[c] : (int)widths[c];
+        if (markdown)
+            fprintf(out, " %*s |", width, l->cell[c]);
+        else
+            fprintf(out, "%s%*s", c ? "  " : "", width, l->cell[c]);
     }
     fputc('\n', out);
 }

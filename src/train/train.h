@@ -159,7 +159,7 @@ bool train_import(const import_settings *settings, error *err);
 // it is not mistaken for a SAF one. Rank 0 works. Collective as above.
 bool train_export(const export_settings *settings, error *err);
 
-// ---- all of GLUE (glue.c) -------------------------------------------------------------------------------------------
+// ---- all of GLUE (glue_list.c, glue.c) -----------------------------------------------------------------------------
 
 #define GLUE_DESIGNS 2 // indexed by model_design
 
