@@ -58,14 +58,14 @@ const command command_glue = {
     .details =
         "example: launch/mpi 2 build/paf glue --glue.tasks=mrpc,rte --glue.recipes=configs/finetune/bert-large \\\n"
         "           --data.dir GLUE --model.init=checkpoints/bert-large --run.out checkpoints/glue\n"
-        "Every run is one of finetune's, in RUN.OUT/TASK-DESIGN-SEED (checkpoints/glue, unless said), and takes its\n"
-        "options. data.task, model.design and run.resume are set by the list; train.seed is the first seed.\n"
+        "Every run is one of finetune's, in TASK-DESIGN-SEED below --run.out (or checkpoints/glue), and takes\n"
+        "its options. data.task, model.design and run.resume are set by the list; train.seed is the first seed.\n"
         "Options come from --config's files, then PREFIX.ini and PREFIX-TASK.ini of --glue.recipes, then the command\n"
         "line; the later wins.\n"
         "The same command goes on where it was cut off: what has a results.json is not run again, what was begun is\n"
         "gone on with, and settings that have changed meanwhile are refused. USR1 (and TERM to launch/mpi) saves and\n"
         "ends the list.\n"
         "The table is of each run's best evaluation, which the dev split has chosen: median, and least to largest,\n"
-        "over seeds. It is printed after each run and lies in RUN.OUT/table.csv (fractions) and table.md (percent).",
+        "over seeds. It is printed after each run, and is in table.csv (fractions) and table.md (percent).",
     .run = run,
 };

@@ -254,7 +254,7 @@ static bool save_without_moments(const glue_run *r, const checkpoint *k, session
            session_save(s, folder(r), k->step, &s->model.table, false, k->state, tables, FINETUNE_TABLES, err);
 }
 
-static bool keep_best(const glue_run *r, error *err) {
+static bool save_best_alone(const glue_run *r, error *err) {
     checkpoint k = {0};
     session s = {0};
     bool ok = checkpoint_open(&k, comm_world(), folder(r), "best", err);
@@ -266,6 +266,19 @@ static bool keep_best(const glue_run *r, error *err) {
     session_close(&s);
     checkpoint_close(&k);
     return comm_agree(comm_world(), err) && ok;
+}
+
+// Under the run's lock: who else works on this list must not meet it half done.
+static bool keep_best(const glue_run *r, error *err) {
+    int lock = -1;
+    if (root()) {
+        char *path = memory_format("%s/lock", folder(r));
+        lock = file_lock(path, err);
+        memory_free(path);
+    }
+    bool ok = comm_agree(comm_world(), err) && save_best_alone(r, err);
+    if (lock >= 0) file_unlock(lock);
+    return ok;
 }
 
 // Has it more than its best checkpoint, as when its end was cut off?

@@ -181,7 +181,7 @@ cut -d , -f 1-3 "$folder/from/table.csv" | diff - <(printf '%s\n' task,metric,pa
 [ "$(ls "$folder/from/submission-paf")" = "$(printf '%s\n' AX.tsv MNLI-m.tsv MNLI-mm.tsv RTE.tsv)" ] ||
     die "$(ls "$folder/from/submission-paf")"
 better() { printf '%s ' "$(value "$folder/from/$1-1" accuracy)" "$(value "$folder/from/$1-2" accuracy)" |
-    awk '{ print ($2 > $1) ? 2 : 1 }'; }
+    awk '{ print ($2 > $1 ? 2 : 1) }'; }
 run=$folder/from/mnli-paf-$(better mnli-paf)
 "$paf" predict "$run" --data.dir="$data" >/dev/null 2>&1
 "$paf" predict "$run" --data.dir="$data" --evaluate.task=ax >/dev/null 2>&1
