@@ -15,10 +15,11 @@ typedef struct {
 } command;
 
 extern const command command_finetune, command_evaluate, command_predict, command_vocab, command_tokenize,
-    command_pretrain, command_import, command_export, command_checkpoint, command_bench;
+    command_pretrain, command_glue, command_import, command_export, command_checkpoint, command_bench;
 
 // Sets defaults, then takes --help (prints the command's help from the tables; *helped = true), --config FILE (read
-// first, wherever it stands) and the options; words that are no options are left in argv. Same result on every rank.
+// first, wherever it stands; there may be several, read in their order) and the options; words that are no options are
+// left in argv. Same result on every rank.
 bool cli_read_options(const command *c, const option_table *tables, size_t n, int *argc, char **argv, bool *helped,
                       error *err);
 // Prints the one message, on the root, and returns the exit code. Ranks have agreed on err before.

@@ -5,7 +5,7 @@
 #include <string.h>
 
 static const command *const commands[] = {
-    &command_vocab,   &command_tokenize, &command_pretrain, &command_finetune,   &command_evaluate,
+    &command_vocab,   &command_tokenize, &command_pretrain, &command_finetune,   &command_glue,  &command_evaluate,
     &command_predict, &command_import,   &command_export,   &command_checkpoint, &command_bench,
 };
 #define N_COMMANDS (sizeof commands / sizeof *commands)

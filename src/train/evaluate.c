@@ -14,11 +14,26 @@ static bool check_settings(const evaluate_settings *settings, error *err) {
     return error_set(err, ERROR_INPUT, "data.dir is not set: it names the folder with the data");
 }
 
+// A model of MNLI also answers the diagnostic set, whose labels are the same.
+static bool replace_task(session *s, const char *name, error *err) {
+    task other;
+    bool ok = task_open(&other, name, err),
+         same = ok && other.classes == s->task.classes && other.regression == s->task.regression && other.label_words;
+    for (int64_t c = 0; same && c < other.classes; c++) same = !strcmp(other.label_words[c], s->task.label_words[c]);
+    if (ok && !same)
+        ok = error_set(err, ERROR_INPUT, "evaluate.task: the labels of %s are not those of %s, which the model knows",
+                       other.name, s->task.name);
+    task replaced = ok ? s->task : other;
+    if (ok) s->task = other;
+    task_destroy(&replaced);
+    return ok;
+}
+
 static bool open_session(evaluator *v, const char *run, error *err) {
     comm *world = comm_world();
     check_settings(v->settings, err);
     if (!comm_agree(world, err) || !checkpoint_open(&v->k, world, run, v->settings->which, err)) return false;
-    session_read_checkpoint(&v->s, &v->k, err);
+    if (session_read_checkpoint(&v->s, &v->k, err) && *v->settings->task) replace_task(&v->s, v->settings->task, err);
     return comm_agree(world, err);
 }
 
