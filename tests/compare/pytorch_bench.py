@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Holds paf's training steps against PyTorch's on the same two cores; see tests/compare/pytorch_bench, which runs this."""
+"""Holds paf's training steps against PyTorch's, on the same two cores; tests/compare/pytorch_bench runs this."""
 
 import argparse
+import importlib.metadata
 import itertools
 import json
 import os
@@ -11,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 BUILD = os.environ["BUILD"]
@@ -21,9 +22,6 @@ LENGTH = 128
 LEARNING_RATE = 2e-5
 TOLERANCE = 1e-3  # of losses, relative
 DESIGNS = {"paf": "PAF 1+1", "saf": "SAF 1+1"}
-
-# What torch gives its threads, found fastest on the machine that this was written on, where anything was to be found.
-TORCH_ENVIRONMENT = {"OMP_NUM_THREADS": "2", "OMP_PROC_BIND": "true", "OMP_PLACES": "cores"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def run(*command: Any, **environment: str) -> str:
 
 
 def make_tokens(folder: pathlib.Path) -> pathlib.Path:
-    """Token shards whose sequences are all full: paf cuts lines that are longer than a sequence wherever one is full."""
+    """Token shards whose sequences are all full: lines longer than a sequence are cut wherever one is full."""
     tokens = folder / "tokens"
     paths = sorted((DATA / "text").rglob("*.txt"))[:2]
     words = " ".join(path.read_text(errors="replace") for path in paths).split()[:200_000]
@@ -112,8 +110,9 @@ def make_glue(folder: pathlib.Path) -> pathlib.Path:
 class Workplace:
     """Data, and what each of the two makes of it, in a folder."""
 
-    def __init__(self, folder: str):
+    def __init__(self, folder: str, torch_environment: list[str]):
         self.folder = pathlib.Path(folder)
+        self.torch_environment = dict(setting.split("=", 1) for setting in torch_environment)
         self.tokens, self.glue = make_tokens(self.folder), make_glue(self.folder)
         self.runs = itertools.count()
 
@@ -153,8 +152,8 @@ class Workplace:
         """The same of the first steps of a run of so many batches."""
         job = dict(kind=case.kind, config=config, batches=str(self.batches(case, seed, batches)), steps=steps,
                    schedule=batches, pad=way.pad, lr=lr, masked_rows=way.masked_rows, compile=way.compile,
-                   attention="sdpa", **more)
-        out = run(sys.executable, "tests/compare/pytorch_steps.py", json.dumps(job), **TORCH_ENVIRONMENT)
+                   **more)
+        out = run(sys.executable, "tests/compare/pytorch_steps.py", json.dumps(job), **self.torch_environment)
         return json.loads(out.splitlines()[-1])
 
 
@@ -163,6 +162,10 @@ class Workplace:
 
 def difference(mine: list[float], theirs: list[float]) -> float:
     return max(abs(a - b) / abs(b) for a, b in zip(mine, theirs, strict=True))
+
+
+def say_losses(name: str, losses: list[float], more: str = "") -> None:
+    print(f"  {name:8}" + "".join(f" {loss:8.5f}" for loss in losses) + more, flush=True)
 
 
 def agree(place: Workplace, case: Case, steps: int = 10) -> bool:
@@ -176,15 +179,14 @@ def agree(place: Workplace, case: Case, steps: int = 10) -> bool:
     task = [f"--import.task={case.task}"] if case.task else []
     run(f"{BUILD}/paf", "import", f"--import.from={start}/model", f"--import.to={start}/paf",
         f"--import.vocab={VOCABULARY}", *task)
-    print(f"{case.name}, dropout off, the same weights and batches: losses")
-    print("  PyTorch  " + " ".join(f"{loss:.5f}" for loss in theirs["losses"]))
+    print(f"{case.name}, dropout off, the same weights and batches; losses and the largest difference, relative:")
+    say_losses("PyTorch", theirs["losses"])
     good = True
     for team in "1", "1+1":
         mine = place.paf(case, 1, steps, team, 5e-4, f"--model.init={start}/paf", "--model.design=saf")
         apart = difference(mine["losses"], theirs["losses"])
         good = good and apart < TOLERANCE
-        print(f"  paf {team:4} " + " ".join(f"{loss:.5f}" for loss in mine["losses"])
-              + f"  largest difference {apart:.1e}" + ("" if apart < TOLERANCE else "  WRONG"))
+        say_losses(f"paf {team}", mine["losses"], f"  {apart:.1e}" + ("" if apart < TOLERANCE else "  WRONG"))
     return good
 
 
@@ -229,7 +231,7 @@ def measure_round(place: Workplace, case: Case, seed: int, figures: dict[tuple[s
             seconds[designs[at]] = place.paf(case, seed, case.total, "1+1", LEARNING_RATE, *model)["seconds"]
         if at < len(case.ways):
             way = case.ways[at]
-            steps = case.warm + (way.steps or case.steps)
+            steps = case.warm + min(way.steps or case.steps, case.steps)
             found = place.torch(case, seed, steps, case.total, LEARNING_RATE, way, case.config)
             seconds[way.name] = found["seconds"]
     for way in case.ways:
@@ -252,7 +254,7 @@ def measure(place: Workplace, case: Case, rounds: int) -> list[Figure]:
 def with_compiled(case: Case) -> Case:
     more = tuple(Way(f"{way.name}, compiled", pad=way.pad, compile=True, steps=way.steps)
                  for way in case.ways if way.target)
-    return Case(**{**vars(case), "ways": case.ways + more})
+    return replace(case, ways=case.ways + more)
 
 
 # ---- the command
@@ -260,35 +262,44 @@ def with_compiled(case: Case) -> Case:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests/compare/pytorch_bench", description=__doc__)
-    parser.add_argument("--cases", default=",".join(CASES), help="which, with commas between [all: %(default)s]")
+    parser.add_argument("--cases", default=",".join(CASES), help="with commas between; may be empty [%(default)s]")
     parser.add_argument("--rounds", type=int, default=2, help="each with batches of its own [%(default)s]")
     parser.add_argument("--steps", type=int, help="that count, instead of those of the case")
-    parser.add_argument("--compile", action="store_true", help="also with torch.compile, where all batches are alike")
+    parser.add_argument("--compile", action="store_true", help="also with torch.compile, where batches have one shape")
     parser.add_argument("--no-check", action="store_true", help="do not compare losses first")
+    parser.add_argument("--torch-env", nargs="*", default=[], metavar="NAME=VALUE", help="such as OMP_PROC_BIND=true")
     parser.add_argument("--json", help="a file for the figures")
     options = parser.parse_args()
-    wrong = [name for name in options.cases.split(",") if name not in CASES]
-    if wrong or options.rounds < 1:
-        parser.error(f"no such case: {', '.join(wrong)}; there are {', '.join(CASES)}" if wrong else "--rounds is 1 or more")
+    options.cases = options.cases.split(",") if options.cases else []
+    for name in options.cases:
+        if name not in CASES:
+            parser.error(f"no such case: {name}; there are {', '.join(CASES)}")
+    if not all("=" in setting for setting in options.torch_env):
+        parser.error("--torch-env takes NAME=VALUE")
+    if options.rounds < 1 or (options.steps or 1) < 1:
+        parser.error("--rounds and --steps are 1 or more")
     return options
 
 
 def main() -> None:
     options = parse()
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers")}
+    print(", ".join(f"{name} {version}" for name, version in versions.items()))
     good, figures = True, []
     with tempfile.TemporaryDirectory(dir=f"{BUILD}/compare-pytorch") as folder:
-        place = Workplace(folder)
+        place = Workplace(folder, options.torch_env)
         if not options.no_check:
             good = all([agree(place, CASES[name]) for name in ("small-mrpc", "small-masked")])
-        print(HEADER)
-        for name in options.cases.split(","):
+        print("Seconds a step, medians over rounds:\n" + HEADER)
+        for name in options.cases:
             case = CASES[name]
             if options.steps:
-                case = Case(**{**vars(case), "steps": options.steps})
+                case = replace(case, steps=options.steps)
             figures += measure(place, with_compiled(case) if options.compile else case, options.rounds)
     if options.json:
         rows = [vars(figure) | {"ratio": statistics.median(figure.ratios())} for figure in figures]
-        pathlib.Path(options.json).write_text(json.dumps({"agree": good, "figures": rows}, indent=2) + "\n")
+        result = {"versions": versions, "agree": good, "figures": rows}
+        pathlib.Path(options.json).write_text(json.dumps(result, indent=2) + "\n")
     sys.exit(0 if good else 1)
 
 
