@@ -42,7 +42,8 @@ struct exchange_bench {
     way ways[MOST_WAYS];
     int n_counts;
     int64_t counts[MOST_COUNTS]; // of tokens
-    whole_rows rows;
+    whole_rows rows;             // in memory; empty on one rank
+    arena memory;
     micro_batch batch; // of the current number of tokens
     series barriers;   // seconds
 };
@@ -150,6 +151,7 @@ static void prepare(exchange_bench *x, int64_t tokens) {
         fill(exchange_slot(v->m.ex, 0) + mine.first * h, mine.count * h);
         fill(v->m.dresidual, mine.count * h);
     }
+    if (!bench_has_team(&x->b)) return;
     fill(x->rows.x, tokens * h);
     fill(x->rows.ds, tokens * h);
 }
@@ -192,12 +194,12 @@ static void report_head(const exchange_bench *x) {
              (long long)x->b.config.hidden, x->b.settings->balance ? "on" : "off");
     bench_print_head(&x->b, what);
     if (bench_has_team(&x->b))
-        printf(
-            "a barrier between the ranks, by messages: %.1f us, quartiles %.1f to %.1f\n"
-            "all-reduce: slices all to all, summed in rank order, gathered; then every rank does the whole LayerNorm\n",
-            1e6 * series_median(&x->barriers), 1e6 * series_quantile(&x->barriers, 0.25),
-            1e6 * series_quantile(&x->barriers, 0.75));
-    printf("\n%8s  %-12s %9s %22s %6s %9s %22s %6s\n", "tokens", "kind", "fwd us", "quartiles", "GB/s", "bwd us",
+        printf("a barrier between the ranks, by messages: %.1f us, quartiles %.1f to %.1f\n"
+               "all-reduce: slices all to all, summed in rank order, gathered; then every rank does the whole "
+               "LayerNorm\n\n",
+               1e6 * series_median(&x->barriers), 1e6 * series_quantile(&x->barriers, 0.25),
+               1e6 * series_quantile(&x->barriers, 0.75));
+    printf("%8s  %-12s %9s %22s %6s %9s %22s %6s\n", "tokens", "kind", "fwd us", "quartiles", "GB/s", "bwd us",
            "quartiles", "GB/s");
 }
 
@@ -280,20 +282,19 @@ static bool open_kinds(exchange_bench *x, error *err) {
 }
 
 static void open_all_reduce(exchange_bench *x) {
-    int64_t floats = x->counts[x->n_counts - 1] * x->b.config.hidden;
+    if (!bench_has_team(&x->b)) return;
     whole_rows *r = &x->rows;
     float **const buffers[] = {&r->partials[0], &r->partials[1], &r->x,  &r->y,    &r->normalised,
                                &r->rstd,        &r->dx,          &r->ds, &r->d[0], &r->d[1]};
-    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
-        *buffers[i] = memory_allocate_aligned((size_t)floats, sizeof(float));
-    if (bench_has_team(&x->b)) add_way(x, "all-reduce", &x->variants[0], all_reduce_forward, all_reduce_backward);
+    const size_t n = sizeof buffers / sizeof *buffers;
+    size_t floats = (size_t)(x->counts[x->n_counts - 1] * x->b.config.hidden);
+    x->memory = arena_create("all-reduce", n * arena_footprint(floats, sizeof(float)));
+    for (size_t i = 0; i < n; i++) *buffers[i] = arena_allocate(&x->memory, floats, sizeof(float));
+    add_way(x, "all-reduce", &x->variants[0], all_reduce_forward, all_reduce_backward);
 }
 
 static void close_all(exchange_bench *x) {
-    whole_rows *r = &x->rows;
-    float *const buffers[] = {r->partials[0], r->partials[1], r->x,  r->y,    r->normalised,
-                              r->rstd,        r->dx,          r->ds, r->d[0], r->d[1]};
-    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) memory_free(buffers[i]);
+    arena_destroy(&x->memory);
     for (int i = 0; i < x->n_ways; i++)
         for (int p = 0; p < PASSES; p++) series_destroy(&x->ways[i].times[p]);
     for (int k = 0; k < x->kinds; k++) variant_close(&x->variants[k]);
