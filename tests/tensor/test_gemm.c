@@ -1,6 +1,8 @@
 // Matrix products and linear layers.
 #include "numbers.h"
 
+#include <omp.h>
+
 // One product in all four transpositions, with padded rows whose padding must stay as it is, and garbage in c where it
 // is to be overwritten.
 static void check_product(int64_t m, int64_t n, int64_t k, float alpha, float beta) {
@@ -31,6 +33,15 @@ static void products_match_their_twin(void **state) {
             for (int k = 0; k < 6; k++) check_product(sizes[i], sizes[j], sizes[k], 1, (i + j + k) % 2 ? 1 : 0);
     check_product(5, 6, 7, 0.25f, -0.5f);
     check_product(130, 65, 300, -1.5f, 0);
+}
+
+// Few rows by a long, transposed b: on one thread, oneDNN is asked for a dozen rows at a time.
+static void few_rows(void **state) {
+    (void)state;
+    omp_set_num_threads(1);
+    check_product(16, 40, 256, 1, 0);     // in one block of b
+    check_product(29, 700, 300, 0.5f, 1); // in two
+    check_product(200, 140, 4000, 1, 0);  // a large b
 }
 
 static void empty_products(void **state) {
@@ -122,6 +133,7 @@ static void columns_are_summed(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_match_their_twin),
+        cmocka_unit_test(few_rows),
         cmocka_unit_test(empty_products),
         cmocka_unit_test(linear_layers),
         cmocka_unit_test(columns_are_summed),
