@@ -112,7 +112,8 @@ class Workplace:
 
     def __init__(self, folder: str, torch_environment: list[str]):
         self.folder = pathlib.Path(folder)
-        self.torch_environment = dict(setting.split("=", 1) for setting in torch_environment)
+        self.torch_environment = {"TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor"}
+        self.torch_environment |= dict(setting.split("=", 1) for setting in torch_environment)
         self.tokens, self.glue = make_tokens(self.folder), make_glue(self.folder)
         self.runs = itertools.count()
 
