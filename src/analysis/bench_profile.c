@@ -3,6 +3,8 @@
 
 #include "storage/storage.h"
 
+#include <math.h>
+
 enum { WHOLE, HALF, SIZES };
 
 // Two sizes of a layer, one with all heads and neurons, one with half of them; all lengths take turns.
@@ -78,7 +80,7 @@ static void fit(double *base, double *piece, series times[SIZES], const int64_t 
     double all = (double)pieces[WHOLE], more = (double)(pieces[WHOLE] - pieces[HALF]);
     *piece = more > 0 ? (whole - half) / more : 0;
     if (*piece <= 0 || *piece * all > whole) *piece = whole / all;
-    *base = whole - *piece * all;
+    *base = fmax(whole - *piece * all, 0);
 }
 
 static model_profile conclude(profiler *p, const workbench *w, const double seconds[KERNEL_PARTS]) {

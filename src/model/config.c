@@ -156,15 +156,16 @@ double model_attention_work(const model_config *c, double sequence_length) {
 double model_ffn_work(const model_config *c) { return 4 * (double)c->hidden * (double)c->intermediate; }
 
 // Measured by `launch/mpi 2 build/paf bench kernels` for configs/models/{small,minilm-l6,bert-large-uncased}.json and
-// bench.length 13 to 512: products of attention's heads with their softmax take 1.6 times as long as the rate of large
-// products says, and the time of 7000 FLOP more for each row of a head; a value that is turned round between rows and
-// heads, or goes through GELU, takes that of 40. So does each of a block's result and of the gradient at its input, H
-// values each, which one rank more has to write, and others to read, for having any of the block.
+// bench.length 13 to 512: attention's inner products, with their softmax, take 1.6 times as long as the rate of large
+// products says, and each row of a head the time of 7000 FLOP more; a value that is passed from one kernel to the next
+// takes that of 40. Such are a neuron's, and five times H in attention (query, key, value, context, and once more for
+// turning between rows and heads). Having any of a block costs a rank 2 H of them: its result and the gradient at its
+// input, which it writes and all read.
 static const double inner_product_factor = 1.6, head_row_cost = 7000, element_cost = 40;
 
 placement_cost model_cost(const model_config *c, double sequence_length) {
     double h = (double)c->hidden, heads = (double)c->heads;
-    double attention = 8 * h * h + inner_product_factor * 4 * sequence_length * h + element_cost * h;
+    double attention = 8 * h * h + inner_product_factor * 4 * sequence_length * h + 5 * element_cost * h;
     return (placement_cost){.attention = 2 * element_cost * h,
                             .head = attention / heads + head_row_cost,
                             .ffn = 2 * element_cost * h,
