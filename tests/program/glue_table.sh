@@ -69,6 +69,9 @@ refused 'ax has no training data' --glue.tasks=mrpc,ax
 refused 'wants mnli among' --glue.tasks=mrpc,rte --glue.intermediate=mnli
 refused 'nowhere-rte.ini' --glue.tasks=rte --glue.recipes="$folder/nowhere"
 refused 'CoLA/train.tsv' --glue.tasks=mrpc,cola
+for family in bert-large roberta-large; do # all their recipes are good: it is the data that is not there
+    refused 'CoLA/train.tsv' --glue.recipes=configs/finetune/$family
+done
 refused 'what is stray' --glue.tasks=mrpc stray
 
 echo "a list from beginning to end, by recipes"
