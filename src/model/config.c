@@ -156,12 +156,12 @@ double model_attention_work(const model_config *c, double sequence_length) {
 double model_ffn_work(const model_config *c) { return 4 * (double)c->hidden * (double)c->intermediate; }
 
 // Measured by `launch/mpi 2 build/paf bench kernels` for configs/models/{small,minilm-l6,bert-large-uncased}.json and
-// bench.length 13 to 512: attention's inner products, with their softmax, take 1.6 times as long as the rate of large
-// products says, and each row of a head the time of 7000 FLOP more; a value that is passed from one kernel to the next
+// bench.length 13 to 512: attention's inner products, with their softmax, take 1.4 times as long as the rate of large
+// products says, and each row of a head the time of 4000 FLOP more; a value that is passed from one kernel to the next
 // takes that of 40. Such are a neuron's, and five times H in attention (query, key, value, context, and once more for
 // turning between rows and heads). Having any of a block costs a rank 2 H of them: its result and the gradient at its
 // input, which it writes and all read.
-static const double inner_product_factor = 1.6, head_row_cost = 7000, element_cost = 40;
+static const double inner_product_factor = 1.4, head_row_cost = 4000, element_cost = 40;
 
 placement_cost model_cost(const model_config *c, double sequence_length) {
     double h = (double)c->hidden, heads = (double)c->heads;

@@ -2,6 +2,7 @@
 #include "train/internal.h"
 
 #include <math.h>
+#include <omp.h>
 #include <signal.h>
 #include <string.h>
 
@@ -14,10 +15,21 @@ static void request_stop(int signal) {
     stop_requested = 1;
 }
 
+// The handler has a stack of its own. On a thread's it would lie where oneDNN's generated code, below the stack's end,
+// keeps what it needs: products in which a signal arrives then write anywhere (oneDNN 2.6; seen as a corrupt heap).
+// OpenMP's other threads, whose stacks are as unsafe, leave the signals to this one.
 static void catch_signals(const comm *world) {
-    struct sigaction action = {.sa_handler = request_stop, .sa_flags = SA_RESTART};
-    sigaction(SIGUSR1, &action, NULL);
-    if (comm_size(world) == 1) sigaction(SIGTERM, &action, NULL); // with more ranks it is mpirun that is told
+    static char stack[1 << 16];
+    struct sigaction action = {.sa_handler = request_stop, .sa_flags = SA_RESTART | SA_ONSTACK};
+    sigset_t wanted;
+    sigemptyset(&wanted);
+    sigaddset(&wanted, SIGUSR1);
+    if (comm_size(world) == 1) sigaddset(&wanted, SIGTERM); // with more ranks it is mpirun that is told
+#pragma omp parallel
+    if (omp_get_thread_num() > 0) pthread_sigmask(SIG_BLOCK, &wanted, NULL);
+    sigaltstack(&(stack_t){.ss_sp = stack, .ss_size = sizeof stack}, NULL);
+    for (int s = 1; s < NSIG; s++)
+        if (sigismember(&wanted, s)) sigaction(s, &action, NULL);
 }
 
 // ---- evaluation in between

@@ -315,7 +315,7 @@ static void test_cost(void **state) {
     const model_config c = {.hidden = 100, .intermediate = 300, .heads = 4};
     placement_cost cost = model_cost(&c, 50);
     assert_true(cost.attention == 2 * 40 * 100 && cost.ffn == cost.attention);
-    assert_true(fabs(cost.head - (80000 + 1.6 * 4 * 50 * 100 + 5 * 40 * 100) / 4 - 7000) < 1e-6);
+    assert_true(fabs(cost.head - (80000 + 1.4 * 4 * 50 * 100 + 5 * 40 * 100) / 4 - 4000) < 1e-6);
     assert_true(fabs(cost.neuron - (400 + 40)) < 1e-9);
     topology team = {.attention = 1, .ffn = 1};
     placement_request q = model_placement_request(&c, &team, true, 50);
