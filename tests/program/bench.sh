@@ -191,7 +191,8 @@ takes() {
 takes kernels write-profile
 takes layer bench.{profile,layers}
 takes exchange bench.{profile,balance}
-takes step bench.{profile,layers,design,balance,head,optimizer,micro_tokens,recompute,one,task} data.{dir,vocab,lower_case}
+takes step bench.{profile,layers,design,balance,head,optimizer,micro_tokens,recompute,one,task} \
+    data.{dir,vocab,lower_case}
 "$paf" bench --help | grep -q '^  step ' || fail "no overview"
 
 exit $((failures > 0))

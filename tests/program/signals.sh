@@ -6,7 +6,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 toy=$folder/toy
 toy_task "$toy"
-options=(--train.max_steps=8 --train.batch=6000 --train.micro_tokens=512 --train.eval_every=100)
+options=(--train.max_steps=8 --train.batch=3000 --train.micro_tokens=512 --train.eval_every=100)
 
 finetune 1 "$folder/whole" "${options[@]}"
 
