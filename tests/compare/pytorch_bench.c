@@ -55,7 +55,7 @@ static void finetune(const char *name, const char *folder, const tokenizer *tok,
     batch samples = {0};
     micro_batch packed = micro_batch_create(o.batch * o.length, o.batch);
     for (int64_t step = 0; step < o.steps; step++) {
-        batch_sample(&samples, &d, o.seed, step, o.batch);
+        batch_sample(&samples, &d, NULL, o.seed, step, o.batch); // --data.order=random
         micro_batch_pack(&packed, &d, &samples, 0, samples.n);
         json_t *labels = json_array();
         for (int64_t s = 0; s < packed.sequences; s++)

@@ -129,7 +129,8 @@ class Workplace:
     def paf(self, case: Case, seed: int, steps: int, team: str, lr: float, *model: str) -> dict[str, Any]:
         """Losses, tokens, and seconds of each step."""
         out = self.folder / f"run-{next(self.runs)}"
-        data = [f"--data.task={case.task}", f"--data.dir={self.glue}", f"--data.max_length={LENGTH}"]
+        data = [f"--data.task={case.task}", f"--data.dir={self.glue}", f"--data.max_length={LENGTH}",
+                "--data.order=random"]  # the even one would give each batch a long example, and PyTorch more padding
         if not case.task:
             data = [f"--data.tokens={self.tokens}", f"--data.length={LENGTH}", "--data.heldout=2", "--data.verify=off"]
         ranks = sum(map(int, team.split("+")))
