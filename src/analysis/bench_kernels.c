@@ -94,12 +94,12 @@ static bool report(roofline *r, error *err) {
     printf("\none step on one rank: %.1f ms, %.0f %% of the bounds' sum, %.0f %% of peak\n", 1e3 * step,
            100 * best / step, 100 * flop / r->peak / step);
     printf("Arrays that are still in a cache are faster than memory: such kernels can pass their bound.\n");
-    json_t *whole =
-        json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:o}", "config", s->config, "ranks",
-                  comm_size(comm_world()), "tokens", (json_int_t)s->tokens, "length", (json_int_t)s->length, "masked",
-                  (json_int_t)r->w.masked.n, "repeats", (json_int_t)s->repeats, "peak_gflops", r->peak / 1e9,
-                  "bandwidth_gbytes_per_s", r->bandwidth / 1e9, "step_s", step, "bound_s", best, "share_of_peak",
-                  flop / r->peak / step, "kernels", rows);
+    json_t *whole = json_pack(
+        "{s:s, s:s, s:i, s:s, s:i, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:o}", "bench", "kernels", "version",
+        PAF_VERSION, "cores", comm_node_cores(), "config", s->config, "ranks", comm_size(comm_world()), "tokens",
+        (json_int_t)s->tokens, "length", (json_int_t)s->length, "masked", (json_int_t)r->w.masked.n, "repeats",
+        (json_int_t)s->repeats, "peak_gflops", r->peak / 1e9, "bandwidth_gbytes_per_s", r->bandwidth / 1e9, "step_s",
+        step, "bound_s", best, "share_of_peak", flop / r->peak / step, "kernels", rows);
     bool ok = !*s->json || json_write(s->json, whole, err);
     json_decref(whole);
     return ok;
@@ -111,6 +111,8 @@ bool bench_kernels(const bench_settings *settings, error *err) {
     model_config config;
     if (model_config_read(&config, settings->config, "paf", err) && model_longest(&config) < settings->length)
         config.positions = settings->length + model_first_position(&config);
+    if (err->kind == ERROR_NONE && comm_rank(world) == 0 && bench_check_file("json", settings->json, err))
+        bench_check_file("write-profile", settings->write_profile, err);
     if (!comm_agree(world, err)) return false;
     const workbench_request request = {.layers = 1,
                                        .heads = config.heads,

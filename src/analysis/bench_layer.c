@@ -51,12 +51,9 @@ static void warm_up(variant *v, const micro_batch *batch) {
 
 // ---- what came out
 
-static double median(const layer_bench *l, int which) { return series_median(&l->variants[which].times); }
-
-static json_t *report_variant(const layer_bench *l, const variant *v) {
+static json_t *report_variant(const layer_bench *l, const variant *v, double speedup) {
     double seconds = series_median(&v->times), gflops = l->work / seconds / 1e9;
-    double speedup = median(l, v->design == DESIGN_PAF ? PAF_ONE : SAF_ONE) / seconds,
-           share = gflops / l->b.peak[v->team];
+    double share = gflops / l->b.peak[v->team];
     printf("%-18s %8.2f %8.2f to %-8.2f %9.2f %9.1f %7.0f %% %6.0f %5.0f %5.1f %5.1f\n", v->name, 1e3 * seconds,
            1e3 * series_quantile(&v->times, 0.25), 1e3 * series_quantile(&v->times, 0.75), speedup, gflops, 100 * share,
            100 * variant_share(v, SPAN_ATTENTION), 100 * variant_share(v, SPAN_FFN),
@@ -144,13 +141,19 @@ static json_t *report(layer_bench *l, int used) {
     snprintf(what, sizeof what, "%lld layers, %lld tokens in sequences of %lld, forward and backward, dropout on",
              (long long)s->layers, (long long)s->tokens, (long long)s->length);
     bench_print_head(&l->b, what);
-    series found[RATIOS];
+    series found[RATIOS], speedups[VARIANTS]; // all by round
+    for (int i = 0; i < used; i++)
+        speedups[i] = series_ratio(&l->variants[l->variants[i].design == DESIGN_PAF ? PAF_ONE : SAF_ONE].times,
+                                   &l->variants[i].times);
     for (size_t i = 0; used == VARIANTS && i < RATIOS; i++)
         found[i] = series_ratio(&l->variants[ratios[i].over].times, &l->variants[ratios[i].under].times);
     sort_times(l, used);
     printf("%-18s %8s %20s %9s %9s %9s %6s %5s %5s %5s\n", "", "ms", "quartiles", "speed-up", "GFLOP/s", "of peak",
            "attn", "ffn", "exch", "idle");
-    for (int i = 0; i < used; i++) json_array_append_new(rows, report_variant(l, &l->variants[i]));
+    for (int i = 0; i < used; i++) {
+        json_array_append_new(rows, report_variant(l, &l->variants[i], series_median(&speedups[i])));
+        series_destroy(&speedups[i]);
+    }
     json_object_set_new(whole, "variants", rows);
     if (used == VARIANTS) report_ratios(found, whole);
     json_object_set_new(whole, "blocks", report_blocks(l));

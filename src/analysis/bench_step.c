@@ -253,7 +253,8 @@ static bool load(step_bench *s, error *err) {
     if (at_a_time < s->data.longest) at_a_time = s->data.longest;
     s->packed = micro_batch_create(at_a_time, smaller(s->samples.n, at_a_time));
     batch_cut(&s->samples, s->packed.token_capacity, s->packed.sequence_capacity);
-    s->masked = masked_tokens_create((int64_t)((double)at_a_time * MASKED) + 2);
+    // A run of n tokens has up to n MASKED + 1; a part is a run for each of its sequences.
+    s->masked = masked_tokens_create((int64_t)((double)at_a_time * MASKED) + s->packed.sequence_capacity + 1);
     return true;
 }
 
@@ -306,6 +307,8 @@ bool bench_step(const bench_settings *settings, error *err) {
     bool ok = bench_open(&s.b, "step", settings, settings->design, settings->layers, err);
     if (ok) load(&s, err);
     ok = comm_agree(comm_world(), err);
+    s.b.optimizer = settings->optimizer;
+    s.b.step_tokens = s.tokens;
     char team[32], name[64];
     topology_team_text(team, s.b.attention, s.b.ffn);
     snprintf(name, sizeof name, "team %s", team);

@@ -1,8 +1,10 @@
 #include "analysis/internal.h"
 
 #include "storage/storage.h"
+#include "train/train.h"
 
 #include <math.h>
+#include <omp.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -31,42 +33,43 @@ const option bench_team_options[] = {
 // ---- begin and end
 
 // A long run should not end with a file that cannot be written. What is there stays until then.
-static bool check_json(const char *path, error *err) {
+bool bench_check_file(const char *option_name, const char *path, error *err) {
     if (!*path) return true;
     const char *slash = strrchr(path, '/');
     char *folder = slash ? memory_format("%.*s", (int)(slash - path) + 1, path) : memory_string(".");
     bool ok = true;
     if (file_is_folder(path))
-        ok = error_set(err, ERROR_INPUT, "json=%s is a folder; name a file", path);
+        ok = error_set(err, ERROR_INPUT, "%s=%s is a folder; name a file", option_name, path);
     else if (!file_is_folder(folder))
-        ok = error_set(err, ERROR_INPUT, "json=%s: there is no folder %s; make it first", path, folder);
+        ok = error_set(err, ERROR_INPUT, "%s=%s: there is no folder %s; make it first", option_name, path, folder);
     else if (access(folder, W_OK))
-        ok = error_set(err, ERROR_INPUT, "json=%s: nothing can be written into %s", path, folder);
+        ok = error_set(err, ERROR_INPUT, "%s=%s: nothing can be written into %s", option_name, path, folder);
     memory_free(folder);
     return ok;
 }
 
-static bool read_profile(bench *b, error *err) {
-    const char *path = b->settings->profile;
-    if (!*path) return true;
-    json_t *json = json_read(path, err);
-    bool ok = json && model_profile_from_json(&b->profile, json, &b->config, path, err);
-    json_decref(json);
-    return ok;
+placement_cost bench_cost(const bench *b, double length) {
+    return *b->settings->profile ? model_profile_cost(&b->profile, length, b->optimizer, b->step_tokens)
+                                 : model_cost(&b->config, length);
+}
+
+static void settle_team(bench *b, error *err) {
+    placement_cost cost = bench_cost(b, (double)b->settings->length);
+    topology_parse_team(&b->attention, &b->ffn, "bench.team", b->settings->team, comm_size(comm_world()),
+                        placement_rank_cost(&cost, b->config.heads, 0),
+                        placement_rank_cost(&cost, 0, b->config.intermediate), b->config.heads, err);
 }
 
 bool bench_open(bench *b, const char *name, const bench_settings *settings, const char *design, int64_t layers,
                 error *err) {
     comm *world = comm_world();
     *b = (bench){.name = name, .settings = settings};
-    if (model_config_read(&b->config, settings->config, design, err) && read_profile(b, err)) {
-        if (layers) b->config.layers = layers;
-        topology_parse_team(&b->attention, &b->ffn, "bench.team", settings->team, comm_size(world),
-                            model_attention_work(&b->config, (double)settings->length), model_ffn_work(&b->config),
-                            b->config.heads, err);
-    }
-    if (err->kind == ERROR_NONE && comm_rank(world) == 0) check_json(settings->json, err);
     for (int team = 0; team < 2; team++) b->peaks[team] = series_create(settings->repeats);
+    if (model_config_read(&b->config, settings->config, design, err) && layers) b->config.layers = layers;
+    if (err->kind == ERROR_NONE && comm_rank(world) == 0) bench_check_file("json", settings->json, err);
+    if (!comm_agree(world, err)) return false;
+    if (*settings->profile && !train_read_profile(&b->profile, settings->profile, &b->config, err)) return false;
+    settle_team(b, err);
     return comm_agree(world, err);
 }
 
@@ -101,18 +104,13 @@ void bench_log_progress(const bench *b, int64_t done, int64_t rounds) {
     log_progress("round %lld/%lld | eta %s", (long long)done, (long long)rounds, left);
 }
 
-// Each of the ranks that take turns on a core measures all of it, and they have it once.
-static double cores_a_rank(void) {
-    comm *node = comm_split_node(comm_world());
-    double share = (double)sysconf(_SC_NPROCESSORS_ONLN) / comm_size(node);
-    comm_free(node);
-    return fmin(share, 1);
-}
+// Threads that take turns on a core measure all of it each, and have it once.
+static double cores_a_thread(int ranks) { return fmin((double)comm_node_cores() / (ranks * omp_get_max_threads()), 1); }
 
 void bench_settle(bench *b) {
-    double share = cores_a_rank();
-    for (int64_t i = 0; i < b->peaks[1].n; i++) b->peaks[1].seconds[i] *= share;
+    double share[] = {cores_a_thread(1), cores_a_thread(comm_node_ranks())};
     for (int team = 0; team < 2; team++) {
+        for (int64_t i = 0; i < b->peaks[team].n; i++) b->peaks[team].seconds[i] *= share[team];
         comm_sum_doubles(comm_world(), b->peaks[team].seconds, (int)b->peaks[team].n);
         series_sort(&b->peaks[team]);
         b->peak[team] = series_median(&b->peaks[team]);
@@ -141,10 +139,10 @@ json_t *bench_json_head(const bench *b) {
     char team[32];
     topology_team_text(team, b->attention, b->ffn);
     return json_pack("{s:s, s:s, s:I, s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:[f, f]}", "bench", b->name, "version",
-                     PAF_VERSION, "cores", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "ranks", comm_size(comm_world()),
-                     "team", team, "config", s->config, "layers", (json_int_t)b->config.layers, "tokens",
-                     (json_int_t)s->tokens, "length", (json_int_t)s->length, "repeats", (json_int_t)s->repeats,
-                     "peak_gflops", b->peak[0], b->peak[1]);
+                     PAF_VERSION, "cores", (json_int_t)comm_node_cores(), "ranks", comm_size(comm_world()), "team",
+                     team, "config", s->config, "layers", (json_int_t)b->config.layers, "tokens", (json_int_t)s->tokens,
+                     "length", (json_int_t)s->length, "repeats", (json_int_t)s->repeats, "peak_gflops", b->peak[0],
+                     b->peak[1]);
 }
 
 // ---- what is computed

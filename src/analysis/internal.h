@@ -35,10 +35,12 @@ typedef struct {
     const bench_settings *settings;
     model_config config;
     model_profile profile; // where the settings name one
-    int attention, ffn;    // sizes of the team's groups; 0, 0: it is one rank
-    double begun;          // when the first round did; 0 before
-    series peaks[2];       // GFLOP/s of this rank: alone while the others sleep, and with the team
-    double peak[2];        // by bench_settle: of one rank, and of the team together
+    const char *optimizer; // NULL: none is timed; and the tokens of a step of it
+    double step_tokens;
+    int attention, ffn; // sizes of the team's groups; 0, 0: it is one rank
+    double begun;       // when the first round did; 0 before
+    series peaks[2];    // GFLOP/s of this rank: alone while the others sleep, and with the team
+    double peak[2];     // by bench_settle: of one rank, and of the team together
 } bench;
 
 // Reads the config, with so many layers (0: its own), settles the team for sequences of bench.length, and sees that
@@ -53,6 +55,10 @@ void bench_log_progress(const bench *b, int64_t done, int64_t rounds);
 // After the last round. Collective over the world.
 void bench_settle(bench *b);
 bool bench_has_team(const bench *b);
+// What heads and neurons cost in sequences of this length, by bench.profile or by model_cost.
+placement_cost bench_cost(const bench *b, double length);
+// A file that is written when the work is done: can it be? Said by the option's name. Local.
+bool bench_check_file(const char *option_name, const char *path, error *err);
 // The bound of pure groups with so much work in either block: all of it over that of the busier group's ranks.
 double bench_bound(const bench *b, double attention_work, double ffn_work);
 // What is measured, and where: the first lines of the table, ending with an empty one. what is "2 layers, ...".

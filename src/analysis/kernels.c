@@ -172,7 +172,7 @@ static void output_weight(workbench *w) {
 // ---- FFN
 
 static void up_forward(workbench *w) {
-    linear_forward(w->m.caches[0].slope, x(w), w->m.layers[0].intermediate.weight->value, NULL, w->batch.tokens,
+    linear_forward(w->m.caches[0].act, x(w), w->m.layers[0].intermediate.weight->value, NULL, w->batch.tokens,
                    w->config.hidden, w->config.intermediate);
 }
 

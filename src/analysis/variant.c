@@ -27,7 +27,7 @@ bool variant_open(variant *v, const bench *b, double length, model_request reque
     topology_create_partial(&v->topo, v->team ? b->attention : 0, v->team ? b->ffn : 0);
     v->inside = comm_rank(v->topo.world) < (v->team && bench_has_team(b) ? b->attention + b->ffn : 1);
     placement_request wanted = model_placement_request(&config, &v->topo, v->balance, length);
-    if (*b->settings->profile) wanted.cost = model_profile_cost(&b->profile, length, NULL, 0);
+    wanted.cost = bench_cost(b, length);
     if (v->inside && placement_create(&v->place, &wanted, err)) {
         request.exchange = v->topo.team > 1 ? request.exchange : "local";
         model_plan(&v->m, &config, &request, &v->topo, &v->place);

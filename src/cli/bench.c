@@ -100,7 +100,7 @@ static int run(int argc, char **argv) {
 
 const command command_bench = {
     .name = "bench",
-    .usage = "bench layer|exchange|step [--section.key=value ...]",
+    .usage = "bench kernels|layer|exchange|step [--section.key=value ...]",
     .summary = "how fast this machine is at what paf does: tables, and JSON with --json=FILE",
     .run = run,
 };

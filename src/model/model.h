@@ -84,8 +84,9 @@ typedef struct {
     } attention[PROFILE_LENGTHS];  // [lengths] longer and longer
     double ffn, neuron;            // seconds a token
     double adamw, lamb;            // seconds a parameter and step, with gradient norm and zeroing
-    double embedding;              // seconds a token
-    double word;                   // of the masked-LM head, seconds a masked token and vocabulary row
+    // Dealt out evenly whatever the balance, by tokens and by vocabulary rows; for the record.
+    double embedding; // seconds a token
+    double word;      // of the masked-LM head, seconds a masked token and vocabulary row
 } model_profile;
 
 // Refuses a profile of another shape than this model's, and numbers that no machine can have measured.

@@ -10,7 +10,7 @@
 #define SPINS 2000 // tests of a request before the core is yielded, where every rank has a core
 
 static comm world;
-static bool may_spin;
+static int node_cores, node_ranks; // what this node's ranks may use together, and how many they are
 
 void comm_check(int code, const char *call, const char *file, int line) {
     if (code == MPI_SUCCESS) return;
@@ -25,7 +25,9 @@ int comm_count(int64_t n) {
     return (int)n;
 }
 
-bool comm_may_spin(void) { return may_spin; }
+int comm_node_cores(void) { return node_cores; }
+int comm_node_ranks(void) { return node_ranks; }
+bool comm_may_spin(void) { return node_ranks <= node_cores; }
 int comm_rank(const comm *c) { return c->rank; }
 int comm_size(const comm *c) { return c->size; }
 comm *comm_world(void) { return &world; }
@@ -48,18 +50,16 @@ static void comm_empty(comm *c) {
     memory_free(c->buffer);
 }
 
-// The cores that this node's ranks may use together, against their number.
-static bool ranks_fit_cores(void) {
+static void look_at_node(void) {
     MPI_Comm node;
     CHECK_MPI(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
     cpu_set_t mine, all;
     CPU_ZERO(&mine);
     if (sched_getaffinity(0, sizeof mine, &mine)) CPU_ZERO(&mine);
     CHECK_MPI(MPI_Allreduce(&mine, &all, sizeof mine, MPI_BYTE, MPI_BOR, node));
-    int ranks;
-    CHECK_MPI(MPI_Comm_size(node, &ranks));
+    CHECK_MPI(MPI_Comm_size(node, &node_ranks));
     CHECK_MPI(MPI_Comm_free(&node));
-    return ranks <= CPU_COUNT(&all);
+    node_cores = CPU_COUNT(&all);
 }
 
 void comm_start(int *argc, char ***argv) {
@@ -73,7 +73,7 @@ void comm_start(int *argc, char ***argv) {
     comm_fill(&world, MPI_COMM_WORLD);
     fatal_set_handler(abort_world);
     log_set_root(world.rank == 0);
-    may_spin = ranks_fit_cores();
+    look_at_node();
 }
 
 void comm_finish(void) {
@@ -112,7 +112,7 @@ void comm_wait(int n, MPI_Request *requests) {
     if (done) return;
     span before = time_span(SPAN_IDLE);
     for (int64_t tests = 0; !done; tests++) {
-        if (!may_spin || tests > SPINS) sched_yield();
+        if (!comm_may_spin() || tests > SPINS) sched_yield();
         CHECK_MPI(MPI_Testall(n, requests, &done, MPI_STATUSES_IGNORE));
     }
     time_span(before);

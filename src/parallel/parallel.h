@@ -19,6 +19,8 @@ int comm_rank(const comm *c);
 int comm_size(const comm *c);
 // Collective over c: every rank names its color and its place; ranks of a color form a communicator.
 comm *comm_split(comm *c, int color, int key);
+int comm_node_cores(void); // that the ranks of this node may use together
+int comm_node_ranks(void); // of the world
 // The ranks of c on this one's node. Collective over c.
 comm *comm_split_node(comm *c);
 void comm_free(comm *c);

@@ -82,6 +82,16 @@ static bool same_vocabulary(const trainer *t, const checkpoint *k, error *err) {
     return same || keep_begun_with_another("data.vocab", err);
 }
 
+// The same team, and yet other shares: with another profile, or by another version.
+static void look_at_shares(const trainer *t, const json_t *theirs) {
+    json_t *ours = layout_json(t);
+    bool same_team = json_equal(json_object_get(ours, "team"), json_object_get(theirs, "team"));
+    if (same_team && !json_equal(json_object_get(ours, "placement"), json_object_get(theirs, "placement")))
+        log_warn("heads and neurons are dealt out otherwise than when the run was begun (parallel.balance, "
+                 "parallel.profile): losses go on as they would have to rounding, not to the bit");
+    json_decref(ours);
+}
+
 static bool restore_state(trainer *t, const checkpoint *k, error *err) {
     int64_t steps;
     const train_settings *train = t->plan.train;
@@ -94,6 +104,7 @@ static bool restore_state(trainer *t, const checkpoint *k, error *err) {
     if (steps != t->steps)
         log_warn("the run was begun for %lld steps, now it is %lld: the learning rate follows the new number",
                  (long long)steps, (long long)t->steps);
+    look_at_shares(t, json_object_get(k->state, "layout"));
     t->done = k->step;
     json_t *best = json_object_get(k->state, "best_metrics");
     if (json_is_object(best)) t->best = json_deep_copy(best);

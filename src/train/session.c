@@ -165,7 +165,7 @@ static void log_plan(const session *s) {
     topology_team_text(team, s->topo.attention, s->topo.ffn);
     log_info("%s, team %s", model_design_name(s->config.design), team);
     char *mine = memory_format(
-        "rank %d: heads %lld, neurons %lld, vocabulary rows %lld, %.0f %% of the work; %.0f MiB: "
+        "rank %d: heads %lld, neurons %lld, vocabulary rows %lld, %.0f %% of the FLOP; %.0f MiB: "
         "parameters %.0f, gradients %.0f, moments %.0f, activations %.0f, exchange %.0f",
         comm_rank(s->topo.world), (long long)p->heads.count, (long long)p->neurons.count,
         (long long)p->vocabulary.count, 100 * p->work, (double)session_need(s) / mib, (double)m.parameters / mib,
@@ -197,23 +197,28 @@ static bool fits(const session *s, error *err) {
     return comm_agree(s->topo.world, err);
 }
 
-// Where a profile is named, what it says heads and neurons cost; the root's file counts. Collective over the world.
-static bool read_costs(const session *s, placement_cost *cost, const char *path, double length, error *err) {
+bool train_read_profile(model_profile *profile, const char *path, const model_config *config, error *err) {
     comm *world = comm_world();
-    model_profile profile;
-    *cost = model_cost(&s->config, length);
-    if (!*path) return true;
     char *mine = comm_rank(world) == 0 ? text_read(path, NULL, err) : NULL;
     if (comm_agree(world, err)) {
         char *text = comm_broadcast_text(world, mine, 0);
         json_t *json = json_parse(text, strlen(text), path, err);
-        if (json && model_profile_from_json(&profile, json, &s->config, path, err))
-            *cost = model_profile_cost(&profile, length, s->optimizer, s->step_tokens);
+        if (json) model_profile_from_json(profile, json, config, path, err);
         json_decref(json);
         memory_free(text);
     }
     memory_free(mine);
     return comm_agree(world, err);
+}
+
+// What heads and neurons cost, by a profile where one is named. Collective over the world.
+static bool read_costs(const session *s, placement_cost *cost, const char *path, double length, error *err) {
+    model_profile profile;
+    *cost = model_cost(&s->config, length);
+    if (!*path) return true;
+    if (!train_read_profile(&profile, path, &s->config, err)) return false;
+    *cost = model_profile_cost(&profile, length, s->optimizer, s->step_tokens);
+    return true;
 }
 
 static bool plan(session *s, const parallel_settings *parallel, double length, const placement_cost *cost,

@@ -239,6 +239,12 @@ void train_step_begin(model *m);
 // and the weights updated; update counts from 1. Returns the gradient's norm before clipping. Collective over the team.
 double train_step_end(model *m, const optim_settings *optim, double lr, int64_t update, double count, comm *team);
 
+// ---- profiles (session.c) ------------------------------------------------------------------------------------------
+
+// What parallel.profile names, for a model of this config. The root's file counts. Collective over the world; the same
+// error on every rank.
+bool train_read_profile(model_profile *profile, const char *path, const model_config *config, error *err);
+
 // ---- submissions (submission.c): local to the rank -----------------------------------------------------------------
 
 // GLUE's format: header index<TAB>prediction, index from 0 in file order; the class number, or its word where the task

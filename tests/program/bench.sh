@@ -63,7 +63,8 @@ shares() {
 echo "layer"
 # A token's FLOP at 16 tokens a sequence: attention 8 x 48 x 48 + 4 x 16 x 48 = 21504, FFN 4 x 48 x 192 = 36864.
 for ranks in 1 2 3; do
-    bench $ranks layer "$folder/layer-$ranks" --bench.tokens=64 --bench.length=16
+    team=([1]=1 [2]=auto [3]=1+2)
+    bench $ranks layer "$folder/layer-$ranks" --bench.team="${team[ranks]}" --bench.tokens=64 --bench.length=16
     is layers 2
     many 2 forward
     many 2 backward
@@ -136,6 +137,9 @@ spread speedup
 is micro_tokens 30
 [ "$(values loss | wc -l)" = 2 ] || fail "not two losses"
 like loss "$folder/masked_lm-1"
+# Every second sequence has two masked tokens, the others one: the parts are not alike.
+bench 1 step "$folder/uneven" --bench.tokens=200 --bench.length=10 --bench.micro_tokens=100
+like loss "$folder/uneven" # it is there
 bench 2 step "$folder/lamb" --bench.tokens=48 --bench.length=24 --bench.optimizer=lamb --bench.design=saf \
     --bench.layers=1
 is design '"saf"'
@@ -160,7 +164,7 @@ refused() {
         fail "bench $*: exit code $code for 2; \"$text\" wanted: $(<"$folder/output")"
 }
 small=--bench.config=$toy/model.json
-refused 'which one? paf bench layer|exchange|step' 1
+refused 'which one? paf bench kernels|layer|exchange|step' 1
 refused 'there is no bench layr; did you mean bench layer?' 1 layr
 refused 'bench step: what is fast?' 1 step fast
 refused 'there is no option bench.optimizer' 1 layer --bench.optimizer=lamb

@@ -41,8 +41,12 @@ sed 's|"base_s": .*|"base_s": 0.5,|; s|"neuron_s": .*|"neuron_s": 0.001,|' "$pro
 paf_on_two base --parallel.profile="$folder/base.json"
 grep -q 'rank 0: heads 4, neurons 0,' "$folder/base.log" || die "something moved: $(cat "$folder/base.log")"
 same_losses "$folder/heads" "$folder/base"
-finetune 2 "$folder/auto" --model.design=paf --train.max_steps=1 --parallel.profile="$folder/heads.json"
-grep -q 'team 1+1' "$folder/auto.log" || die "no team: $(cat "$folder/auto.log")"
+# team=auto goes by it, too: three ranks, two for what takes longer.
+finetune 3 "$folder/auto" --model.design=paf --train.max_steps=1 --parallel.profile="$folder/heads.json"
+grep -q 'team 2+1' "$folder/auto.log" || die "no team for heads: $(cat "$folder/auto.log")"
+sed 's|"neuron_s": .*|"neuron_s": 0.001,|' "$profile" >"$folder/neurons.json"
+finetune 3 "$folder/auto2" --model.design=paf --train.max_steps=1 --parallel.profile="$folder/neurons.json"
+grep -q 'team 1+2' "$folder/auto2.log" || die "no team for neurons: $(cat "$folder/auto2.log")"
 
 # Refused, with exit code 2: another model's, a file that is none, and one that is not there.
 sed 's|"hidden": 48|"hidden": 96|' "$profile" >"$folder/other.json"
