@@ -64,7 +64,7 @@ static bool read_rates(model_config *c, const json_t *json, const char *where, e
         return false;
     const double rates[] = {c->hidden_dropout, c->attention_dropout, c->classifier_dropout};
     for (size_t i = 0; i < sizeof rates / sizeof *rates; i++)
-        if (!(rates[i] >= 0 && rates[i] < 1))
+        if (!(rates[i] >= 0 && (float)rates[i] < 1)) // dropout scales by 1 / (1 - p), in float
             return error_set(err, ERROR_INPUT, "%s: a dropout probability is %g, expected 0 or more and below 1", where,
                              rates[i]);
     if (!(c->norm_epsilon > 0 && c->norm_epsilon < 1))

@@ -1,18 +1,20 @@
 #include "model/internal.h"
 
-void ffn_block_begin(model *m, int64_t layer, const float *x, int64_t tokens) {
+void ffn_block_begin(model *m, int64_t layer, const float *x, int64_t tokens, bool keep_slope) {
     const layer_parameters *l = &m->layers[layer];
     layer_cache *cache = &m->caches[layer];
     int64_t hidden = m->config.hidden, neurons = m->mine->neurons.count;
     span before = time_span(SPAN_FFN);
     linear_forward(cache->act, x, l->intermediate.weight->value, NULL, tokens, hidden, neurons);
-    bias_gelu_forward(cache->act, cache->slope, cache->act, l->intermediate.bias->value, tokens, neurons);
+    bias_gelu_forward(cache->act, keep_slope ? cache->slope : NULL, cache->act, l->intermediate.bias->value, tokens,
+                      neurons);
     parallel_progress();
     time_span(before);
 }
 
-void ffn_block_forward(model *m, int64_t layer, float *partial, const float *x, int64_t tokens) {
-    ffn_block_begin(m, layer, x, tokens);
+void ffn_block_forward(model *m, int64_t layer, float *partial, const float *x, int64_t tokens, model_pass pass) {
+    bool begins_again = m->recompute && layer < m->config.layers - 1; // in the backward pass
+    ffn_block_begin(m, layer, x, tokens, pass.train && !begins_again);
     span before = time_span(SPAN_FFN);
     linear_forward(partial, m->caches[layer].act, m->layers[layer].output.weight->value, NULL, tokens,
                    m->mine->neurons.count, m->config.hidden);

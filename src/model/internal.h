@@ -22,9 +22,9 @@ void embedding_forward(model *m, const micro_batch *batch, model_pass pass);
 void embedding_backward(model *m, const micro_batch *batch, model_pass pass);
 
 // attention.c and ffn.c: a block in two parts. The first fills the layer's cache from x, the second makes the partial
-// result of it, so that recomputing does no more than it needs.
+// result of it, so that recomputing does no more than it needs. GELU's slope is for the backward pass only.
 void attention_block_begin(model *m, int64_t layer, const float *x, const micro_batch *batch, model_pass pass);
-void ffn_block_begin(model *m, int64_t layer, const float *x, int64_t tokens);
+void ffn_block_begin(model *m, int64_t layer, const float *x, int64_t tokens, bool keep_slope);
 
 // attention.c: partial [T, H] = this rank's heads' part of Attn(x), without the output bias.
 void attention_block_forward(model *m, int64_t layer, float *partial, const float *x, const micro_batch *batch,
@@ -34,7 +34,7 @@ void attention_block_backward(model *m, int64_t layer, float *dx, const float *d
                               const micro_batch *batch, model_pass pass);
 
 // ffn.c: partial [T, H] = this rank's neurons' part of FFN(x), without the output bias.
-void ffn_block_forward(model *m, int64_t layer, float *partial, const float *x, int64_t tokens);
+void ffn_block_forward(model *m, int64_t layer, float *partial, const float *x, int64_t tokens, model_pass pass);
 // dx is set, or added to where accumulate.
 void ffn_block_backward(model *m, int64_t layer, float *dx, const float *d, const float *x, int64_t tokens,
                         bool accumulate);
@@ -50,7 +50,8 @@ void head_forward(model *m, const micro_batch *batch, model_pass pass);
 void head_backward(model *m, const micro_batch *batch, model_pass pass); // sets m->dresidual
 
 // masked.c: the masked-LM head.
-double masked_forward(model *m, const micro_batch *batch, const masked_tokens *masked, int64_t *correct);
+double masked_forward(model *m, const micro_batch *batch, const masked_tokens *masked, model_pass pass,
+                      int64_t *correct);
 void masked_backward(model *m, const micro_batch *batch, const masked_tokens *masked, float scale); // as above
 
 #endif

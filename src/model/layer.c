@@ -72,7 +72,7 @@ static void recompute(model *m, int64_t layer, bool last, const float *attention
                       const micro_batch *batch, model_pass pass) {
     if (!m->recompute || last) return;
     if (m->mine->heads.count) attention_block_begin(m, layer, attention_x, batch, pass);
-    if (m->mine->neurons.count) ffn_block_begin(m, layer, ffn_x, batch->tokens);
+    if (m->mine->neurons.count) ffn_block_begin(m, layer, ffn_x, batch->tokens, true);
 }
 
 // ---- PAF
@@ -81,7 +81,8 @@ static void paf_forward(model *m, int64_t layer, const micro_batch *batch, model
     const float *x = exchange_slot(m->ex, slot_of_input(m, layer));
     if (m->mine->heads.count)
         attention_block_forward(m, layer, exchange_partial(m->ex, PARTIAL_ATTENTION), x, batch, pass);
-    if (m->mine->neurons.count) ffn_block_forward(m, layer, exchange_partial(m->ex, PARTIAL_FFN), x, batch->tokens);
+    if (m->mine->neurons.count)
+        ffn_block_forward(m, layer, exchange_partial(m->ex, PARTIAL_FFN), x, batch->tokens, pass);
     const exchange_item partials[] = {{PARTIAL_ATTENTION, m->place->owns_heads}, {PARTIAL_FFN, m->place->owns_neurons}};
     exchange_reduce(m->ex, partials, 2);
     layernorm_branch branches[] = {attention_branch(m, layer, pass), ffn_branch(m, layer, pass)};
@@ -119,7 +120,8 @@ static void saf_forward(model *m, int64_t layer, const micro_batch *batch, model
     norm_forward(m, layer, 0, middle, input, &branch, 1, batch);
 
     if (m->mine->neurons.count)
-        ffn_block_forward(m, layer, exchange_partial(m->ex, PARTIAL_FFN), exchange_slot(m->ex, middle), batch->tokens);
+        ffn_block_forward(m, layer, exchange_partial(m->ex, PARTIAL_FFN), exchange_slot(m->ex, middle), batch->tokens,
+                          pass);
     exchange_reduce(m->ex, &(exchange_item){PARTIAL_FFN, m->place->owns_neurons}, 1);
     branch = ffn_branch(m, layer, pass);
     branch.parts = exchange_parts(m->ex, PARTIAL_FFN, &branch.count);
@@ -153,5 +155,6 @@ void layer_forward(model *m, int64_t layer, const micro_batch *batch, model_pass
 }
 
 void layer_backward(model *m, int64_t layer, bool last, const micro_batch *batch, model_pass pass) {
+    REQUIRE(pass.train);
     (m->config.design == DESIGN_PAF ? paf_backward : saf_backward)(m, layer, last, batch, pass);
 }

@@ -24,28 +24,29 @@ static void take_rows(float *out, const float *x, const int32_t *rows, int64_t n
     for (int64_t i = 0; i < n; i++) memcpy(out + i * hidden, x + rows[i] * hidden, (size_t)hidden * sizeof *x);
 }
 
-static void transform_forward(model *m, const masked_tokens *masked) {
+static void transform_forward(model *m, const masked_tokens *masked, model_pass pass) {
     masked_head *k = &m->masked;
     int64_t h = m->config.hidden;
     range mine = exchange_slice(m->ex);
     take_rows(k->input, exchange_slot(m->ex, slot_of_input(m, m->config.layers)), masked->rows + mine.first, mine.count,
               h);
     linear_forward(k->act, k->input, k->dense.weight->value, NULL, mine.count, h, h);
-    bias_gelu_forward(k->act, k->slope, k->act, k->dense.bias->value, mine.count, h);
+    bias_gelu_forward(k->act, pass.train ? k->slope : NULL, k->act, k->dense.bias->value, mine.count, h);
     sum_layernorm_forward(exchange_slot(m->ex, slot_of_head(m)) + mine.first * h, k->normalised, k->rstd, k->act, NULL,
                           0, NULL, k->norm.weight->value, k->norm.bias->value, (float)m->config.norm_epsilon,
                           mine.count, h);
     exchange_gather(m->ex, &(exchange_item){slot_of_head(m), m->place->owns_words}, 1);
 }
 
-double masked_forward(model *m, const micro_batch *batch, const masked_tokens *masked, int64_t *correct) {
+double masked_forward(model *m, const micro_batch *batch, const masked_tokens *masked, model_pass pass,
+                      int64_t *correct) {
     masked_head *k = &m->masked;
     int64_t n = masked->n;
     range words = m->mine->vocabulary;
     span before = time_span(SPAN_HEAD);
     deal(k, m->place, batch, masked);
     exchange_begin_rows(m->ex, k->slices);
-    transform_forward(m, masked);
+    transform_forward(m, masked, pass);
     if (words.count)
         linear_forward(k->logits, exchange_slot(m->ex, slot_of_head(m)), m->word.weight->value, k->bias->value, n,
                        m->config.hidden, words.count);

@@ -349,7 +349,7 @@ double model_masked_forward(model *m, const micro_batch *batch, const masked_tok
                             int64_t *correct) {
     REQUIRE(m->head == HEAD_MASKED_LM && masked->n <= m->masked.capacity);
     encode(m, batch, pass);
-    return masked_forward(m, batch, masked, correct);
+    return masked_forward(m, batch, masked, pass, correct);
 }
 
 void model_masked_backward(model *m, const micro_batch *batch, const masked_tokens *masked, model_pass pass,

@@ -110,12 +110,12 @@ typedef struct {
 } layer_parameters;
 
 // What a layer keeps for its backward pass, by who owns it. Where it is recomputed all layers share everything but the
-// last two lines.
+// last two lines. slope (of GELU), normalised and rstd exist only in training; where not, they are NULL.
 typedef struct {
     float *qkv;           // [3, heads, T, head_size]   ranks with heads
     float *context;       // [T, heads * head_size]     ranks with heads
     float *lse;           // [heads, T]                 ranks with heads
-    float *slope, *act;   // [T, neurons] each          ranks with neurons; slope (of GELU) only in training
+    float *slope, *act;   // [T, neurons] each          ranks with neurons
     float *normalised[2]; // [slice, H] before gain and shift; SAF has two LayerNorms, PAF one (the second)
     float *rstd[2];       // [slice]
 } layer_cache;
@@ -123,7 +123,8 @@ typedef struct {
 typedef enum { HEAD_CLASSIFIER, HEAD_MASKED_LM } model_head;
 
 // Of the masked rows of a micro-batch, n of them, each rank's slice is those that lie in its token slice. The
-// transformed h [n, H], whole on every rank with words, and the gradient at it lie in the exchange's buffers.
+// transformed h [n, H], whole on every rank with words, and the gradient at it lie in the exchange's buffers. slope,
+// normalised and rstd exist only in training; where not, they are NULL.
 typedef struct {
     linear dense, norm;                // the transform
     parameter *bias;                   // of the vocabulary's pieces: this rank's part
@@ -172,7 +173,7 @@ typedef struct {
 
 // One pass: which masks, or none.
 typedef struct {
-    bool train; // dropout on
+    bool train; // dropout on, and what a backward pass needs is kept; without it none may follow
     uint64_t seed, step;
 } model_pass;
 

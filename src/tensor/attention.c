@@ -235,7 +235,11 @@ static void pair_backward(float *dq, float *dk, float *dv, const float *dout, co
 // ---- all pairs -----------------------------------------------------------------------------------------------------
 
 // Asks for x [rows, stride], `width` floats of each row, ahead of time. A pair's rows lie in so many short pieces that
-// the processor does not guess the next ones, and short sequences would wait for memory more than they compute.
+// the processor does not guess the next ones, and short sequences would wait for memory more than they compute. Beyond
+// PREFETCH_LONGEST tokens, where the five inputs of a head of 64 are 160 KB, there is enough to compute, and the next
+// pair would only take second-level cache from this one.
+enum { PREFETCH_LONGEST = 128 };
+
 static void prefetch(const float *x, int64_t rows, int64_t stride, int64_t width) {
     for (int64_t i = 0; i < rows; i++)
         for (int64_t c = 0; c < width; c += SMALL_WIDTH) __builtin_prefetch(x + i * stride + c, 0, 2);
@@ -263,9 +267,9 @@ void attention_forward(float *out, float *lse, const float *qkv, const int32_t *
 #pragma omp for collapse(2) schedule(guided)
         for (int64_t h = 0; h < heads; h++) {
             for (int64_t i = 0; i < n; i++) {
-                int64_t start = starts[i];
+                int64_t start = starts[i], next = i + 1 < n ? starts[i + 2] - starts[i + 1] : 0;
                 pair p = pair_create(start, starts[i + 1], h, qkv, tokens, numbers, heads, first_head, head_size);
-                if (i + 1 < n) prefetch_inputs(&p, p.length * head_size, starts[i + 2] - starts[i + 1]);
+                if (next <= PREFETCH_LONGEST) prefetch_inputs(&p, p.length * head_size, next);
                 pair_forward(out + start * ldo + h * head_size, ldo, lse + h * tokens + start, &p, drop, own);
             }
         }
@@ -288,7 +292,7 @@ void attention_backward(float *dqkv, const float *dout, const float *qkv, const 
             for (int64_t h = 0; h < heads; h++) {
                 int64_t start = starts[i], in_rows = start * ldo + h * head_size;
                 pair p = pair_create(start, starts[i + 1], h, qkv, tokens, numbers, heads, first_head, head_size);
-                if (h + 1 < heads) {
+                if (h + 1 < heads && p.length <= PREFETCH_LONGEST) {
                     prefetch_inputs(&p, tokens * head_size, p.length);
                     prefetch(dout + in_rows + head_size, p.length, ldo, head_size);
                     prefetch(out + in_rows + head_size, p.length, ldo, head_size);

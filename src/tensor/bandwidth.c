@@ -11,7 +11,8 @@ static double timed_triad(float *restrict a, const float *restrict b, const floa
     return time_now() - start;
 }
 
-// By the same threads as the triad, and no denormal numbers.
+// No zeros and no denormal numbers, which a processor may treat as special. Pages stay where the allocation put them,
+// in the memory next to the calling thread, as a model's do: a rank's threads in several NUMA nodes share that one.
 static void fill(float *x, int64_t n, float value) {
 #pragma omp parallel for simd schedule(static)
     for (int64_t i = 0; i < n; i++) x[i] = value;

@@ -38,7 +38,15 @@ static void checked_sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t
 // thread, 16 rows by 384 x 1536 run at 47 GFLOP/s, 64 at 84, 15 at 104, of 118. So few rows go a dozen at a time, over
 // one block of b after the other, that stays in the second-level cache: 106 for 16 rows as for 64. A large b is repaid
 // later than a small one.
-enum { FEWEST = 16, FEW = 64, FEW_FOR_LARGE = 256, DOZEN = 12, LONG = 256, BLOCK_ROWS = 48, BLOCK = 1 << 17 };
+enum {
+    FEWEST = 16,         // rows: fewer are not packed
+    FEW = 64,            // rows that repay packing a small b
+    FEW_FOR_LARGE = 256, // rows that repay packing a large b
+    DOZEN = 12,          // rows at a time
+    LONG = 256,          // depth, in elements: a shorter sum does not lose by packing
+    BLOCK_ROWS = 48,     // rows of b at a time, at least
+    BLOCK = 1 << 17      // floats of b at a time
+};
 
 static bool packing_costs(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k) {
     int64_t few = n * k < 4 * BLOCK ? FEW : FEW_FOR_LARGE;

@@ -105,16 +105,11 @@ INLINE void panels(const product *p) {
 
 void small_product(bool transpose_a, bool accumulate, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                    int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc) {
-    product p = {a, lda, 1, b, ldb, c, ldc, m, n, 0, alpha, accumulate};
+    int64_t row_step = transpose_a ? 1 : lda, column_step = transpose_a ? lda : 1;
+    product p = {a, row_step, column_step, b, ldb, c, ldc, m, n, 0, alpha, accumulate};
     for (int64_t d = 0; d < k; d += DEPTH, p.b += DEPTH * ldb) {
         p.k = smaller(DEPTH, k - d);
-        if (transpose_a) {
-            p.row_step = 1;
-            p.column_step = lda;
-            panels(&p);
-        } else {
-            panels(&p);
-        }
+        panels(&p);
         p.a += DEPTH * p.column_step;
         p.accumulate = true;
     }

@@ -111,7 +111,8 @@ typedef struct {
 
 // dy [T, H] = residual_gradient + sum over i of parts[i] (either may be absent: NULL, 0 parts).
 // ds [T, H] = LN backward of dy; dgain [H], dshift [H] accumulate. All in one pass over the rows.
-// ds may be the same memory as residual_gradient. numbers [T], NULL without branches.
+// ds may be the same memory as residual_gradient; with several branches no d may be that of either. numbers [T], NULL
+// without branches.
 void sum_layernorm_backward(float *ds, float *dgain, float *dshift, const layernorm_branch_gradient *branches,
                             int n_branches, const float *residual_gradient, const float *const *parts, int count,
                             const float *normalised, const float *rstd, const float *gain, const int64_t *numbers,

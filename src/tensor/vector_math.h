@@ -17,8 +17,9 @@
 enum { CHUNK = 256 };
 
 // Sums over tokens (gradients of biases and LayerNorm) are made over blocks of this many rows: each block on its own,
-// then the blocks in order, whichever threads made them. That keeps the rounding of long batches small. STRIP columns
-// are taken at a time: their sums fit into the first-level cache, and rows are long enough to be read at speed.
+// then the blocks in order, whichever threads made them. That keeps the rounding of long batches small. Biases take
+// STRIP columns at a time: their sums fit into the first-level cache, and rows are long enough to be read at speed.
+// LayerNorm, which needs the means of a row first, takes whole rows.
 enum { ROW_BLOCK = 64, STRIP = 1024 };
 
 // exp(x) for x up to 88, to a relative error of 1.2e-7. Below -87.3 it fades through denormal numbers to 0 at -87.7;

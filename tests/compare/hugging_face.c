@@ -77,7 +77,7 @@ static void write_output(const output *out, const char *path) {
 static double classify(model *m, const input *in, float *logits) {
     double loss = 0;
     float scale = 1 / (float)in->mb.sequences;
-    model_forward(m, &in->mb, (model_pass){.train = false});
+    model_forward(m, &in->mb, (model_pass){.train = true});
     for (int64_t i = 0; i < m->head_n; i++) {
         int64_t s = m->head_sequences[i];
         const float *row = m->logits + i * m->classes, target = (float)in->labels[s];
@@ -106,6 +106,7 @@ int main(int argc, char **argv) {
     json_t *json = json_parse(text, size, "config.json", &err), *tensors = json_object_get(k.manifest, "tensors");
     model_config c;
     must(model_config_from_json(&c, json, "auto", "config.json", &err), &err);
+    c.hidden_dropout = c.attention_dropout = c.classifier_dropout = 0; // as in transformers' eval()
     const json_t *classifier = json_object_get(tensors, "classifier.bias");
     if (!classifier) classifier = json_object_get(tensors, "classifier.out_proj.bias");
     bool masked = json_object_get(tensors, "cls.predictions.bias") || json_object_get(tensors, "lm_head.bias");
@@ -137,7 +138,7 @@ int main(int argc, char **argv) {
     float *logits = memory_allocate((size_t)(in.mb.sequences * classes), sizeof *logits), loss_written;
     if (masked) {
         int64_t correct;
-        loss = model_masked_forward(&m, &in.mb, &in.all, (model_pass){.train = false}, &correct) / (double)in.all.n;
+        loss = model_masked_forward(&m, &in.mb, &in.all, (model_pass){.train = true}, &correct) / (double)in.all.n;
     } else {
         loss = classify(&m, &in, logits);
         comm_sum_doubles(topo.team_comm, &loss, 1);
@@ -158,9 +159,9 @@ int main(int argc, char **argv) {
     if (masked || classifier) put(&out, "loss", &loss_written, 1, 1, 1);
     if (alone && (masked || classifier)) {
         if (masked)
-            model_masked_backward(&m, &in.mb, &in.all, (model_pass){.train = false}, 1 / (float)in.all.n);
+            model_masked_backward(&m, &in.mb, &in.all, (model_pass){.train = true}, 1 / (float)in.all.n);
         else
-            model_backward(&m, &in.mb, (model_pass){.train = false});
+            model_backward(&m, &in.mb, (model_pass){.train = true});
         for (size_t i = 0; i < m.table.n; i++) {
             const parameter *p = &m.table.rows[i];
             char *name = memory_format("gradient.%s", p->name);

@@ -201,6 +201,7 @@ static void test_rates_refused(void **state) {
     for (int i = 0; i < 3; i++) {
         char *kind = memory_format("c.json: \"%s\" should be a number", keys[i]);
         assert_refuses(keys[i], "1", "c.json: a dropout probability is 1, expected 0 or more and below 1");
+        assert_refuses(keys[i], "0.99999999", "c.json: a dropout probability is 1, expected 0 or more and below 1");
         assert_refuses(keys[i], "-0.1", "c.json: a dropout probability is -0.1, expected 0 or more and below 1");
         assert_refuses(keys[i], "\"0.1\"", kind);
         memory_free(kind);

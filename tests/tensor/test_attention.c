@@ -126,24 +126,49 @@ static void gradients_match_differences(void **state) {
     }
 }
 
-// A sequence's output does not depend on what it is packed with, nor a head's on which rank owns it.
-static void packing_and_placement_change_nothing(void **state) {
-    (void)state;
-    int64_t head_size = 16, heads = 4, length = 19;
-    problem both = problem_create((int64_t[]){11, length, 0}, heads, 0, head_size, 0.2f);
-    problem alone = problem_create((int64_t[]){length, 0}, 2, 2, head_size, 0.2f); // heads 2 and 3 of the second
-    for (int64_t i = 0; i < length; i++) alone.numbers[i] = both.numbers[11 + i];
+// Where the rows of head h in queries (0), keys (1) or values (2) begin.
+static int64_t head_at(const problem *q, int which, int64_t h) {
+    return (which * q->heads + h) * q->tokens * q->head_size;
+}
+
+// The second of two sequences, once with all four heads and once alone with heads 2 and 3.
+static void check_packing(int64_t length, int64_t head_size) {
+    enum { HEADS = 4, FIRST = 2, FEWER = 2, BEFORE = 11 };
+    problem both = problem_create((int64_t[]){BEFORE, length, 0}, HEADS, 0, head_size, 0.2f);
+    problem alone = problem_create((int64_t[]){length, 0}, FEWER, FIRST, head_size, 0.2f);
+    int64_t skipped = BEFORE * head_size, size = length * head_size, width = FEWER * head_size;
+    float *dqkv_both = random_floats(3 * both.tokens * HEADS * head_size, 1, 10);
+    float *dqkv_alone = random_floats(3 * FEWER * size, 1, 11);
     for (int which = 0; which < 3; which++)
-        for (int64_t h = 0; h < 2; h++)
-            memcpy(alone.qkv + (which * 2 + h) * length * head_size,
-                   both.qkv + ((which * heads + 2 + h) * both.tokens + 11) * head_size,
-                   (size_t)(length * head_size) * sizeof(float));
+        for (int64_t h = 0; h < FEWER; h++)
+            memcpy(alone.qkv + head_at(&alone, which, h), both.qkv + head_at(&both, which, FIRST + h) + skipped,
+                   (size_t)size * sizeof(float));
+    for (int64_t t = 0; t < length; t++) {
+        alone.numbers[t] = both.numbers[BEFORE + t];
+        memcpy(alone.dout + t * width, both.dout + ((BEFORE + t) * HEADS + FIRST) * head_size,
+               (size_t)width * sizeof(float));
+    }
     forward(&both);
     forward(&alone);
+    backward(&both, dqkv_both);
+    backward(&alone, dqkv_alone);
     for (int64_t t = 0; t < length; t++)
-        assert_same(alone.out + t * 2 * head_size, both.out + ((11 + t) * heads + 2) * head_size, 2 * head_size);
+        assert_same(alone.out + t * width, both.out + ((BEFORE + t) * HEADS + FIRST) * head_size, width);
+    for (int which = 0; which < 3; which++)
+        for (int64_t h = 0; h < FEWER; h++)
+            assert_same(dqkv_alone + head_at(&alone, which, h), dqkv_both + head_at(&both, which, FIRST + h) + skipped,
+                        size);
+    memory_free(dqkv_both);
+    memory_free(dqkv_alone);
     problem_destroy(&both);
     problem_destroy(&alone);
+}
+
+// A sequence's output and gradients do not depend on what it is packed with, nor a head's on which rank owns it.
+static void packing_and_placement_change_nothing(void **state) {
+    (void)state;
+    check_packing(19, 16);
+    check_packing(130, 64); // two blocks of queries
 }
 
 static void heads_split_and_merge(void **state) {

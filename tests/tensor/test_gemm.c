@@ -35,13 +35,17 @@ static void products_match_their_twin(void **state) {
     check_product(130, 65, 300, -1.5f, 0);
 }
 
-// Few rows by a long, transposed b: on one thread, oneDNN is asked for a dozen rows at a time.
+// Few rows by a long, transposed b: on one thread, oneDNN is asked for a dozen rows at a time, on two for all at once.
 static void few_rows(void **state) {
     (void)state;
-    omp_set_num_threads(1);
-    check_product(16, 40, 256, 1, 0);     // in one block of b
-    check_product(29, 700, 300, 0.5f, 1); // in two
-    check_product(200, 140, 4000, 1, 0);  // a large b
+    int before = omp_get_max_threads();
+    for (int threads = 1; threads <= 2; threads++) {
+        omp_set_num_threads(threads);
+        check_product(16, 40, 256, 1, 0);     // in one block of b
+        check_product(29, 700, 300, 0.5f, 1); // in two
+        check_product(200, 140, 4000, 1, 0);  // a large b
+    }
+    omp_set_num_threads(before);
 }
 
 static void empty_products(void **state) {

@@ -143,7 +143,7 @@ static void check_backward(const problem *q, const float *residual_gradient, int
 
 static void all_shapes_match_their_twin(void **state) {
     (void)state;
-    static const int64_t tokens[] = {0, 1, 3, 70}, hidden[] = {2, 5, 8, 17, 128, 300, 1024, 1500, 4096};
+    static const int64_t tokens[] = {0, 1, 3, 70}, hidden[] = {2, 5, 8, 17, 128, 300, 1024, 1500, LAYERNORM_WIDEST};
     for (int i = 0; i < 4; i++) {
         for (int j = 0; j < 9; j++) {
             if (tokens[i] > 3 && hidden[j] > 1500) continue;
@@ -214,13 +214,15 @@ static void gradients_match_differences(void **state) {
 // Slice by slice, activations' gradients have the bits that they have when all rows are done together.
 static void check_backward_by_slices(const problem *q) {
     gradients g = gradients_create(q), whole = gradients_create(q);
-    sum_layernorm_backward(whole.ds, whole.dgain, whole.dshift, whole.branches, 2, q->dy, NULL, 0, q->normalised,
+    const float *const parts[] = {q->part[0][0], q->part[0][1]};
+    sum_layernorm_backward(whole.ds, whole.dgain, whole.dshift, whole.branches, 2, q->dy, parts, 2, q->normalised,
                            q->rstd, q->gain, q->numbers, q->tokens, q->hidden);
     for (int64_t first = 0; first < q->tokens; first += 11) {
         int64_t rows = smaller(11, q->tokens - first), at = first * q->hidden;
         layernorm_branch_gradient branches[] = {g.branches[0], g.branches[1]};
         for (int b = 0; b < BRANCHES; b++) branches[b].d += at;
-        sum_layernorm_backward(g.ds + at, g.dgain, g.dshift, branches, 2, q->dy + at, NULL, 0, q->normalised + at,
+        const float *const slices[] = {parts[0] + at, parts[1] + at};
+        sum_layernorm_backward(g.ds + at, g.dgain, g.dshift, branches, 2, q->dy + at, slices, 2, q->normalised + at,
                                q->rstd + first, q->gain, q->numbers + first, rows, q->hidden);
     }
     assert_same(g.ds, whole.ds, q->tokens * q->hidden);
