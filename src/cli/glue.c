@@ -3,23 +3,48 @@
 
 #include <string.h>
 
+// The recipe that tasks share need not be there. The root looks, so that ranks do not differ. Collective over the
+// world.
+static bool root_has(const char *path) {
+    bool there = file_exists(path);
+    comm_broadcast(comm_world(), &there, sizeof there, 0);
+    return there;
+}
+
+// What belongs to the list as a whole would do nothing in a recipe.
+static bool refuse_list_option(void *unused, const char *section, const char *key, const char *value, const char *where,
+                               error *err) {
+    (void)unused, (void)value;
+    char name[512];
+    snprintf(name, sizeof name, "%s%s%s", section, *section ? "." : "", key);
+    if (strncmp(name, "glue.", 5) && strcmp(name, "run.out")) return true;
+    return error_set(err, ERROR_INPUT,
+                     "%s: %s is the whole list's, not a recipe's; give it on the command line or in --config's file",
+                     where, name);
+}
+
 // Reads the options of one task: those of the whole command with the recipe's files behind --config's, so that the
 // command line wins over both. The words of argv stay as they are.
 static bool read_recipe(glue_task *t, const char *prefix, int argc, char **argv, error *err) {
     glue_settings unused;
     option_table tables[GLUE_TABLES];
     glue_tables(tables, &unused, &t->settings);
-    char *shared = memory_format("--config=%s.ini", prefix);
-    char *own = memory_format("--config=%s-%s.ini", prefix, t->task.name);
-    char **words = memory_allocate((size_t)argc + 2, sizeof *words);
-    bool helped;
+    char config[] = "--config", *paths[2];
+    paths[0] = memory_format("%s.ini", prefix);
+    paths[1] = memory_format("%s-%s.ini", prefix, t->task.name);
+    char **words = memory_allocate((size_t)argc + 4, sizeof *words);
+    bool helped, ok = true;
     memcpy(words, argv, (size_t)argc * sizeof *words);
-    if (*prefix && file_exists(strchr(shared, '=') + 1)) words[argc++] = shared;
-    if (*prefix) words[argc++] = own;
-    bool ok = cli_read_options(&command_glue, tables, GLUE_TABLES, &argc, words, &helped, err);
+    for (int i = *prefix && root_has(paths[0]) ? 0 : 1; *prefix && i < 2; i++) {
+        ok = ok && ini_read(paths[i], refuse_list_option, NULL, err);
+        words[argc++] = config;
+        words[argc++] = paths[i];
+    }
+    ok = comm_agree(comm_world(), err) &&
+         cli_read_options(&command_glue, tables, GLUE_TABLES, &argc, words, &helped, err);
     memory_free(words);
-    memory_free(own);
-    memory_free(shared);
+    memory_free(paths[1]);
+    memory_free(paths[0]);
     return ok;
 }
 
@@ -61,7 +86,7 @@ const command command_glue = {
         "Every run is one of finetune's, in TASK-DESIGN-SEED below --run.out (or checkpoints/glue), and takes\n"
         "its options. data.task, model.design and run.resume are set by the list; train.seed is the first seed.\n"
         "Options come from --config's files, then PREFIX.ini and PREFIX-TASK.ini of --glue.recipes, then the command\n"
-        "line; the later wins.\n"
+        "line; the later wins. Recipes cannot set run.out and what is [glue]'s, and no run of a list is traced.\n"
         "The same command goes on where it was cut off: what has a results.json is not run again, what was begun is\n"
         "gone on with, and settings that have changed meanwhile are refused. USR1 (and TERM to launch/mpi) saves and\n"
         "ends the list.\n"

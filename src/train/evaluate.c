@@ -14,25 +14,42 @@ static bool check_settings(const evaluate_settings *settings, error *err) {
     return error_set(err, ERROR_INPUT, "data.dir is not set: it names the folder with the data");
 }
 
+static bool same_labels(const task *a, const task *b) {
+    if (a->regression || b->regression) return a->regression == b->regression && a->low == b->low && a->high == b->high;
+    bool same = a->classes == b->classes && a->label_words && b->label_words;
+    for (int64_t c = 0; same && c < a->classes; c++) same = !strcmp(a->label_words[c], b->label_words[c]);
+    return same;
+}
+
 // A model of MNLI also answers the diagnostic set, whose labels are the same.
 static bool replace_task(session *s, const char *name, error *err) {
     task other;
-    bool ok = task_open(&other, name, err),
-         same = ok && other.classes == s->task.classes && other.regression == s->task.regression && other.label_words;
-    for (int64_t c = 0; same && c < other.classes; c++) same = !strcmp(other.label_words[c], s->task.label_words[c]);
-    if (ok && !same)
-        ok = error_set(err, ERROR_INPUT, "evaluate.task: the labels of %s are not those of %s, which the model knows",
-                       other.name, s->task.name);
+    bool ok = task_open(&other, name, err);
+    if (ok && !same_labels(&other, &s->task))
+        ok = error_set(err, ERROR_INPUT, "evaluate.task: the %s of %s are not those of %s, which the model knows",
+                       other.regression && s->task.regression ? "limits" : "labels", other.name, s->task.name);
     task replaced = ok ? s->task : other;
     if (ok) s->task = other;
     task_destroy(&replaced);
-    return ok;
+    return ok && session_check_types(s, err);
+}
+
+void evaluate_compare_step(const char *run, const checkpoint *k) {
+    error ignored = {0};
+    char *path = memory_format("%s/results.json", run);
+    json_t *results = file_exists(path) ? json_read(path, &ignored) : NULL, *step = json_object_get(results, "step");
+    if (json_is_integer(step) && json_integer_value(step) != k->step)
+        log_warn("%s has step %lld as the best, but the best checkpoint at hand is of step %lld", path,
+                 (long long)json_integer_value(step), (long long)k->step);
+    json_decref(results);
+    memory_free(path);
 }
 
 static bool open_session(evaluator *v, const char *run, error *err) {
     comm *world = comm_world();
     check_settings(v->settings, err);
     if (!comm_agree(world, err) || !checkpoint_open(&v->k, world, run, v->settings->which, err)) return false;
+    if (!strcmp(v->settings->which, "best")) evaluate_compare_step(run, &v->k);
     if (session_read_checkpoint(&v->s, &v->k, err) && *v->settings->task) replace_task(&v->s, v->settings->task, err);
     return comm_agree(world, err);
 }

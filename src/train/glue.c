@@ -139,6 +139,9 @@ static bool has_data(const glue_run *r, const char *split, error *err) {
 
 static bool check_run(const glue_run *r, error *err) {
     bool finished = is_finished(r);
+    if (*r->settings.run.trace)
+        return error_set(err, ERROR_INPUT,
+                         "run.trace: every run of the list would write over the same file; trace one by paf finetune");
     if ((finished || checkpoint_exists(folder(r))) && !same_settings(r, err)) return false;
     if (finished) return true;
     if (!*r->settings.data.dir) return error_set(err, ERROR_INPUT, "data.dir is not set: it names GLUE's folder");
@@ -259,6 +262,7 @@ static bool save_best_alone(const glue_run *r, error *err) {
     session s = {0};
     bool ok = checkpoint_open(&k, comm_world(), folder(r), "best", err);
     if (ok) {
+        evaluate_compare_step(folder(r), &k);
         session_read_checkpoint(&s, &k, err);
         ok = comm_agree(comm_world(), err) && save_without_moments(r, &k, &s, err);
     }
@@ -281,43 +285,64 @@ static bool keep_best(const glue_run *r, error *err) {
     return ok;
 }
 
-// Has it more than its best checkpoint, as when its end was cut off?
+// All tensors of a checkpoint have moments, or none has.
+static bool has_moments(const glue_run *r, const char *checkpoint_name) {
+    error ignored = {0};
+    char *name = memory_format("%s/manifest.json", checkpoint_name);
+    json_t *manifest = read_file(r, name, &ignored), *tensors = json_object_get(manifest, "tensors");
+    bool has = json_object_get(json_object_iter_value(json_object_iter(tensors)), "moment1");
+    json_decref(manifest);
+    memory_free(name);
+    return has;
+}
+
+// Has it more than its best checkpoint without moments, as when its end was cut off?
 static bool is_untidy(const glue_run *r) {
     error ignored = {0};
     size_t n, checkpoints = 0;
+    bool moments = false;
     char **names = file_list(folder(r), &n, &ignored);
     for (size_t i = 0; names && i < n; i++) {
-        checkpoints += !strncmp(names[i], "step-", 5);
+        bool is_checkpoint = !strncmp(names[i], "step-", 5);
+        checkpoints += is_checkpoint;
+        moments = moments || (is_checkpoint && has_moments(r, names[i]));
         memory_free(names[i]);
     }
     memory_free(names);
-    return checkpoints > 1;
+    return checkpoints > 1 || moments;
 }
 
-// Trains unless that is done, and sees to what comes behind it. Not finished at its end: someone has asked to stop.
-static bool run_one(glue *g, const glue_run *r, size_t number, bool *finished, error *err) {
+// Trains unless that is done, and sees to what comes behind it. Who asks to stop does not wait for the latter: the next
+// start sees to it.
+static bool run_one(glue *g, const glue_run *r, size_t number, error *err) {
     bool before = as_root_says(is_finished(r));
     log_info("%srun %zu of %zu: %s, %s, seed %llu%s", before ? "" : "\n", number, g->n, r->task->name,
              model_design_name(r->design), (unsigned long long)r->settings.train.seed,
              before ? ": finished before" : "");
     if (!before && !train_finetune(&r->settings, err)) return error_prefix(err, "%s", folder(r));
-    *finished = before || as_root_says(is_finished(r));
-    if (!*finished) return true;
+    if (trainer_asked_to_stop(comm_world())) return true;
     bool tidy = strcmp(g->list->settings.keep, "all") && (!before || as_root_says(is_untidy(r)));
     if (!evaluate_second_dev(r, err) || (tidy && !keep_best(r, err))) return error_prefix(err, "%s", folder(r));
     return before || tell(g, err);
 }
 
-// Those that others start from come first.
-static bool run_all(glue *g, bool *finished, error *err) {
+static size_t count_finished(const glue *g) {
+    size_t n = 0;
+    for (size_t i = 0; i < g->n; i++) n += is_finished(&g->runs[i]);
+    return n;
+}
+
+// Those that others start from come first. Once someone has asked to stop, none begins.
+static bool run_all(glue *g, bool *stopped, error *err) {
     size_t number = 0;
     for (int turn = 0; turn < 2; turn++)
         for (size_t i = 0; i < g->n; i++) {
             bool first = has_intermediate(g) && !strcmp(g->runs[i].task->name, "mnli");
             if (first != (turn == 0)) continue;
-            if (!run_one(g, &g->runs[i], ++number, finished, err)) return false;
-            if (*finished) continue;
-            log_info("%zu of %zu runs are finished; the same command goes on", number - 1, g->n);
+            if (!run_one(g, &g->runs[i], ++number, err)) return false;
+            *stopped = trainer_asked_to_stop(comm_world());
+            if (!*stopped) continue;
+            log_info("%zu of %zu runs are finished; the same command goes on", count_finished(g), g->n);
             return true;
         }
     return true;
@@ -345,7 +370,7 @@ static const glue_run *best_run(const glue *g, const task *t, model_design desig
 }
 
 static bool predict_split(const glue *g, const glue_run *r, const task *t, const char *split, int file, error *err) {
-    if (!*t->submission[file] || !split_is_there(r, t, split)) return true;
+    if (!*t->submission[file] || trainer_asked_to_stop(comm_world()) || !split_is_there(r, t, split)) return true;
     evaluate_settings e = evaluation_of(r, split);
     if (t != r->task) snprintf(e.task, sizeof e.task, "%s", t->name);
     return set_text(e.out,
@@ -375,15 +400,18 @@ static bool predict_all(const glue *g, error *err) {
         for (size_t t = 0; t < g->list->n; t++)
             if (!predict_task(g, &g->list->tasks[t].task, (model_design)d, err)) return false;
     }
+    if (trainer_asked_to_stop(comm_world()))
+        log_info("asked to stop: submission files may be missing; the same command makes them all");
     return true;
 }
 
 bool train_glue(const glue_list *l, const char *out, error *err) {
     glue g = {.list = l, .out = *out ? out : "checkpoints/glue"};
-    bool finished = true;
-    bool ok = set_runs(&g, err) && check_runs(&g, err) && run_all(&g, &finished, err);
-    if (ok && !g.told && finished) ok = tell(&g, err);
-    if (ok && finished && l->settings.predict) ok = predict_all(&g, err);
+    bool stopped = false;
+    trainer_catch_signals(comm_world());
+    bool ok = set_runs(&g, err) && check_runs(&g, err) && run_all(&g, &stopped, err);
+    if (ok && !g.told && !stopped) ok = tell(&g, err);
+    if (ok && !stopped && l->settings.predict) ok = predict_all(&g, err);
     memory_free(g.runs);
     return ok;
 }

@@ -28,6 +28,8 @@ bool session_read_model(session *s, const checkpoint *k, error *err);
 // The files of a checkpoint's vocabulary, which the caller frees.
 bool session_read_vocabulary(tokenizer_files *files, const checkpoint *k, error *err);
 bool session_same_vocabulary(const tokenizer *tok, const tokenizer_files *files); // to the byte
+// Has the model the token types that the task's texts take? The readings ask; for who replaces the task.
+bool session_check_types(const session *s, error *err);
 // Rank groups, placement and model; sequence_length is the mean of S^2 over the mean of S, what a token meets in
 // attention. Says what it needs, and refuses what memory cannot hold. Parameters are left undefined. Collective over
 // the world; err is looked at first.
@@ -40,6 +42,12 @@ double session_typical_length(const dataset *d);
 bool session_save(const session *s, const char *run, int64_t step, const parameter_table *table, bool moments,
                   const json_t *state, const option_table *tables, size_t n_tables, error *err);
 void session_close(session *s);
+
+// ---- evaluate.c -----------------------------------------------------------------------------------------------------
+
+// Warns where a run's results.json tells of another step than k, its best checkpoint at hand: the one of that step was
+// not saved, or has been damaged. Local; the root's warning is what is seen.
+void evaluate_compare_step(const char *run, const checkpoint *k);
 
 // ---- evaluation.c ---------------------------------------------------------------------------------------------------
 
@@ -117,6 +125,12 @@ typedef struct {
 } training_plan;
 
 typedef struct trainer trainer;
+
+// trainer.c. From here on USR1, and to a single rank TERM, ask to stop instead of ending the process; a run that trains
+// sees to this itself.
+void trainer_catch_signals(const comm *world);
+// Has any rank been asked so far? The same answer on every rank. Collective over the world.
+bool trainer_asked_to_stop(comm *world);
 
 // What a step has done before its gradients are summed over ranks: gradients of the sum of all losses.
 typedef struct {

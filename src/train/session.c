@@ -16,7 +16,7 @@ static bool check_length(const session *s, const char *name, error *err) {
 }
 
 // Tokens of a second text have type 1 in BERT.
-static bool check_types(const session *s, error *err) {
+bool session_check_types(const session *s, error *err) {
     if (s->config.types >= tokenizer_special_ids(s->tok).types ||
         !(s->task.train.text[1] || s->task.dev.text[1] || s->task.test.text[1]))
         return true;
@@ -112,7 +112,7 @@ bool session_read_settings(session *s, const finetune_settings *settings, const 
            need(data->dir, "data.dir", "the folder with the data", err) && task_open(&s->task, data->task, err) &&
            task_collect_labels(&s->task, data->dir, err) &&
            model_from_settings(s, &settings->model, data->vocab, data->lower_case, init, err) &&
-           check_length(s, "data.max_length", err) && check_types(s, err);
+           check_length(s, "data.max_length", err) && session_check_types(s, err);
 }
 
 bool session_read_pretrain_settings(session *s, const pretrain_settings *settings, const checkpoint *init, error *err) {
@@ -135,7 +135,7 @@ bool session_read_checkpoint(session *s, const checkpoint *k, error *err) {
                                 "a pretrained model, which knows no task; fine-tune it first, with --model.init");
     ok = ok && task_from_json(&s->task, task, err) &&
          json_get_int(k->state, "max_length", &s->max_length, NULL, "state", err) && session_read_model(s, k, err) &&
-         check_length(s, "data.max_length", err) && check_types(s, err);
+         check_length(s, "data.max_length", err) && session_check_types(s, err);
     return ok || error_prefix(err, "%s", k->path);
 }
 

@@ -18,7 +18,7 @@ static void request_stop(int signal) {
 // The handler has a stack of its own. On a thread's it would lie where oneDNN's generated code, below the stack's end,
 // keeps what it needs: products in which a signal arrives then write anywhere (oneDNN 2.6; seen as a corrupt heap).
 // OpenMP's other threads, whose stacks are as unsafe, leave the signals to this one.
-static void catch_signals(const comm *world) {
+void trainer_catch_signals(const comm *world) {
     static char stack[1 << 16];
     struct sigaction action = {.sa_handler = request_stop, .sa_flags = SA_RESTART | SA_ONSTACK};
     sigset_t wanted;
@@ -30,6 +30,12 @@ static void catch_signals(const comm *world) {
     sigaltstack(&(stack_t){.ss_sp = stack, .ss_size = sizeof stack}, NULL);
     for (int s = 1; s < NSIG; s++)
         if (sigismember(&wanted, s)) sigaction(s, &action, NULL);
+}
+
+bool trainer_asked_to_stop(comm *world) {
+    double asked = stop_requested;
+    comm_sum_doubles(world, &asked, 1);
+    return asked > 0;
 }
 
 // ---- evaluation in between
@@ -199,7 +205,7 @@ static bool begin(trainer *t, bool resuming, error *err) {
 
 bool trainer_run(trainer *t, const char *default_name, error *err) {
     bool resuming;
-    catch_signals(t->s.topo.world);
+    trainer_catch_signals(t->s.topo.world);
     if (!open_run(t, default_name, &resuming, err) || !begin(t, resuming, err)) return false;
     if (resuming && is_complete(t)) {
         log_info("%s is complete: step %lld of %lld", t->run.path, (long long)t->done, (long long)t->steps);

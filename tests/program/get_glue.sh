@@ -4,6 +4,7 @@
 command -v curl >/dev/null && command -v zip >/dev/null || { echo "no curl or no zip" && exit 77; }
 folder=$(mktemp -d)
 source=$folder/source there=$folder/mirror/glue/data
+got=$folder/train/dev_ids # where the files lie says nothing about what they are
 
 # rows FILE HEADER N [FIELDS]
 rows() {
@@ -46,35 +47,35 @@ awk -v mirror="$folder/mirror" 'BEGIN {
 
 # looked CODE MESSAGE OPTION...
 looked() {
-    local code=$1 message=$2 got=0
+    local code=$1 message=$2 ended=0
     shift 2
-    launch/get-glue "$@" >"$folder/output" 2>&1 || got=$?
-    [ $got = "$code" ] || die "exit code $got, not $code, of $*: $(cat "$folder/output")"
+    launch/get-glue "$@" >"$folder/output" 2>&1 || ended=$?
+    [ $ended = "$code" ] || die "exit code $ended, not $code, of $*: $(cat "$folder/output")"
     grep -q -- "$message" "$folder/output" || die "not '$message': $(cat "$folder/output")"
 }
 
 echo "all of it"
-looked 0 "all of GLUE is there: pass --data.dir $folder/got" --from "file://$folder/mirror" "$folder/got"
+looked 0 "all of GLUE is there: pass --data.dir $got" --from "file://$folder/mirror" "$got"
 [ "$(grep -c '^fetching' "$folder/output")" = 10 ] && [ "$(grep -c ': ok, ' "$folder/output")" = 30 ] ||
     die "$(cat "$folder/output")"
-[ "$(ls -A "$folder/got" | wc -l)" = 10 ] || die "$(ls -A "$folder/got")"
-printf '1\t7\t8\tone "quoted" 7\ttwo\n' | diff - <(sed -n 3p "$folder/got/MRPC/dev.tsv") || die "MRPC's dev split"
-printf '1\t1\t2\tone "quoted" 1\ttwo\n' | diff - <(sed -n 2p "$folder/got/MRPC/train.tsv") || die "MRPC's train split"
+[ "$(ls -A "$got" | wc -l)" = 10 ] || die "$(ls -A "$got")"
+printf '1\t7\t8\tone "quoted" 7\ttwo\n' | diff - <(sed -n 3p "$got/MRPC/dev.tsv") || die "MRPC's dev split"
+printf '1\t1\t2\tone "quoted" 1\ttwo\n' | diff - <(sed -n 2p "$got/MRPC/train.tsv") || die "MRPC's train split"
 printf 'index\t#1 ID\t#2 ID\t#1 String\t#2 String\n0\t0\t9\tone\ttwo\n' |
-    diff - <(head -n 2 "$folder/got/MRPC/test.tsv") || die "MRPC's test split"
+    diff - <(head -n 2 "$got/MRPC/test.tsv") || die "MRPC's test split"
 
 echo "what is not whole is named, and only that is fetched again"
-sed -i 5d "$folder/got/WNLI/dev.tsv"
-rm "$folder/got/MNLI/dev_mismatched.tsv"
-mkdir "$folder/got/AX" && mv "$folder/got/diagnostic/diagnostic.tsv" "$folder/got/AX/test.tsv" # paf finds it there, too
-looked 1 'not whole: MNLI WNLI;' --check "$folder/got"
+sed -i 5d "$got/WNLI/dev.tsv"
+rm "$got/MNLI/dev_mismatched.tsv"
+mkdir "$got/AX" && mv "$got/diagnostic/diagnostic.tsv" "$got/AX/test.tsv" # paf finds it there, too
+looked 1 'not whole: MNLI WNLI;' --check "$got"
 grep -q 'WNLI/dev.tsv: 70 rows instead of 71' "$folder/output" || die "$(cat "$folder/output")"
 grep -q 'MNLI/dev_mismatched.tsv: missing' "$folder/output" || die "$(cat "$folder/output")"
-looked 0 'all of GLUE is there' --from "file://$folder/mirror" "$folder/got"
+looked 0 'all of GLUE is there' --from "file://$folder/mirror" "$got"
 [ "$(grep '^fetching' "$folder/output")" = $'fetching MNLI\nfetching WNLI' ] || die "$(cat "$folder/output")"
 
 echo "not to be reached: one message, nothing left"
 looked 1 'cannot fetch file:.*/nowhere/glue/data/CoLA.zip .*--check DIR' --from "file://$folder/nowhere" "$folder/empty"
 [ "$(grep -c . "$folder/output")" = 2 ] && [ -z "$(ls -A "$folder/empty")" ] || die "$(cat "$folder/output")"
 looked 2 'is not a folder' --check "$folder/nowhere"
-looked 2 'there is no option --all' --all "$folder/got"
+looked 2 'there is no option --all' --all "$got"

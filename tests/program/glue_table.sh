@@ -72,6 +72,12 @@ for family in bert-large roberta-large; do # all their recipes are good: it is t
     refused 'CoLA/train.tsv' --glue.recipes=configs/finetune/$family
 done
 refused 'what is stray' --glue.tasks=mrpc stray
+refused 'run.trace: every run of the list' --glue.tasks=mrpc --run.trace="$folder/trace.json"
+printf '[glue]\nseeds = 2\n' >"$folder/wrong.ini"
+printf '[run]\nkeep = 2\nout = elsewhere\n' >"$folder/wrong-rte.ini"
+refused "wrong.ini:2: glue.seeds is the whole list's" --glue.tasks=rte --glue.recipes="$folder/wrong"
+rm "$folder/wrong.ini"
+refused "wrong-rte.ini:3: run.out is the whole list's" --glue.tasks=rte --glue.recipes="$folder/wrong"
 
 echo "a list from beginning to end, by recipes"
 printf '[train]\nmax_steps = 60\neval_every = 10\nwarmup = 0.2\n' >"$folder/recipe.ini"
@@ -133,6 +139,18 @@ size() { du -sb "$1"/step-*/shard-00000-of-00002.h5 | sort -n | head -n 1 | cut 
 [ $((2 * $(size "$folder/whole/rte-paf-1"))) -lt "$(size "$folder/all/rte-paf-1")" ] || die "moments were kept"
 evaluated() { "$paf" evaluate "$folder/$1/rte-paf-1" --data.dir="$data" 2>/dev/null; }
 diff <(evaluated whole) <(evaluated all) || die "it is not the same model"
+warned() { "$paf" evaluate "$folder/all/rte-paf-1" --data.dir="$data" 2>&1 >"$folder/log" | grep "${1-at hand}"; }
+warned && die "a warning without a reason"
+sed -i '0,/"step"/s/"step": [0-9]*/"step": 99/' "$folder/all/rte-paf-1/results.json" # as if it had not been saved
+warned 'results.json has step 99 as the best, but' || die "an older checkpoint passed for the best"
+
+echo "a run that was cut off before it was tidied is tidied, though it has a single checkpoint"
+single=(--glue.tasks=rte --glue.seeds=1 --glue.designs=paf --train.max_steps=2)
+glue "$folder/single" "${single[@]}" --glue.keep=all
+before=$(size "$folder/single/rte-paf-1")
+[ "$(find "$folder/single/rte-paf-1" -name 'step-*' | wc -l)" = 1 ] || die "$(ls "$folder/single/rte-paf-1")"
+glue "$folder/single" "${single[@]}"
+[ $((2 * $(size "$folder/single/rte-paf-1"))) -lt "$before" ] || die "moments were kept"
 
 echo "finished runs are not run again; other settings are refused, another layout is not"
 results() { cat "$folder"/whole/*/results.json "$folder"/whole/table.* | cksum; }

@@ -66,8 +66,19 @@ static void write_bpe(const char *name, bool backwards) {
     memory_free(path);
 }
 
+static void write_range(const char *name, int high) {
+    char *text =
+        memory_format("[task]\nmetric = correlation\nlow = 0\nhigh = %d\n[columns]\ntext = 1, 2\nlabel = 3\n", high);
+    write_text(name, text);
+    memory_free(text);
+}
+
 static void write_toy(void) {
     write_text("toy.ini", "[task]\nmetric = accuracy\nlabel = 0\nlabel = 1\n[columns]\ntext = 1, 2\nlabel = 3\n");
+    write_text("one-text.ini", "[task]\nmetric = accuracy\nlabel = 0\nlabel = 1\n[columns]\ntext = 1\nlabel = 3\n");
+    write_range("to-one.ini", 1);
+    write_range("also-to-one.ini", 1);
+    write_range("to-two.ini", 2);
     write_examples("train.tsv");
     write_examples("dev.tsv");
     write_config("model.json", SPECIAL + WORDS, 2);
@@ -274,6 +285,44 @@ static void test_pairs_need_two_types(void **state) {
     must_fail(&s, ERROR_INPUT, "type_vocab_size");
 }
 
+static bool answer(const finetune_settings *s, const char *task, error *err) {
+    evaluate_settings e;
+    option_table tables[EVALUATE_TABLES];
+    evaluate_tables(tables, &e);
+    option_set_defaults(tables, EVALUATE_TABLES);
+    snprintf(e.data_dir, sizeof e.data_dir, "%s", folder);
+    if (task) set_path(e.task, task);
+    return train_evaluate(s->run.out, &e, err);
+}
+
+// The run's model evaluates this task, NULL: its own.
+static void must_answer(const finetune_settings *s, const char *task) {
+    error err = {0};
+    if (!answer(s, task, &err)) FATAL("%s", err.text);
+}
+
+static void must_not_answer(const finetune_settings *s, const char *task, const char *words) {
+    error err = {0};
+    if (answer(s, task, &err)) FATAL("%s should have been refused", task);
+    if (err.kind != ERROR_INPUT || !strstr(err.text, words)) FATAL("%d: %s", (int)err.kind, err.text);
+}
+
+// Another task may be answered if it has the same labels, or the same limits, and texts that the model can take.
+static void test_another_task(void **state) {
+    (void)state;
+    finetune_settings s = settings_of("one-text", 2);
+    set_path(s.data.task, "one-text.ini");
+    set_path(s.model.config, "one-type.json");
+    must_run(&s);
+    must_not_answer(&s, "toy.ini", "type_vocab_size");
+    must_not_answer(&s, "to-one.ini", "the labels of to-one are not those of one-text");
+    s = settings_of("to-one", 2);
+    set_path(s.data.task, "to-one.ini");
+    must_run(&s);
+    must_answer(&s, "also-to-one.ini");
+    must_not_answer(&s, "to-two.ini", "the limits of to-two are not those of to-one");
+}
+
 // RoBERTa's pairs need one, and both files of the vocabulary travel with the checkpoint.
 static void test_bpe(void **state) {
     (void)state;
@@ -288,13 +337,7 @@ static void test_bpe(void **state) {
     s = resumed(s);
     must_run(&s);
     check_whole("roberta", 4);
-    evaluate_settings e;
-    option_table tables[EVALUATE_TABLES];
-    evaluate_tables(tables, &e);
-    option_set_defaults(tables, EVALUATE_TABLES);
-    snprintf(e.data_dir, sizeof e.data_dir, "%s", folder);
-    error err = {0};
-    if (!train_evaluate(s.run.out, &e, &err)) FATAL("%s", err.text);
+    must_answer(&s, NULL);
     set_path(changed.data.vocab, "vocab.txt");
     set_path(changed.model.config, "one-type.json");
     must_fail(&changed, ERROR_INPUT, "type_vocab_size");
@@ -327,6 +370,28 @@ static void test_stop(void **state) {
     check_whole("stopped-between", 6);
 }
 
+// A list ends with the run in whose last step it was asked to stop: no other begins.
+static void test_stop_of_list(void **state) {
+    (void)state;
+    error err = {0};
+    glue_settings wanted;
+    finetune_settings unused;
+    option_table tables[GLUE_TABLES];
+    glue_tables(tables, &wanted, &unused);
+    option_set_defaults(tables, GLUE_TABLES);
+    set_path(wanted.tasks, "toy.ini");
+    glue_list list;
+    if (!glue_list_create(&list, &wanted, &err)) FATAL("%s", err.text);
+    list.tasks[0].settings = settings_of("unused", 1);
+    char *out = in_folder("list"), *next = in_folder("list/toy-saf-2");
+    if (!train_glue(&list, out, &err)) FATAL("%s", err.text);
+    check_whole("list/toy-saf-1", 1);
+    REQUIRE(!file_exists(next));
+    memory_free(next);
+    memory_free(out);
+    glue_list_destroy(&list);
+}
+
 int main(int argc, char **argv) {
     comm_start(&argc, &argv);
     log_set_level(LOG_QUIET);
@@ -344,9 +409,11 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_resume_as_another),
         cmocka_unit_test(test_resume_without_order),
         cmocka_unit_test(test_pairs_need_two_types),
+        cmocka_unit_test(test_another_task),
         cmocka_unit_test(test_bpe),
         cmocka_unit_test(test_divergence),
-        cmocka_unit_test(test_stop), // last: the signal is remembered
+        cmocka_unit_test(test_stop), // the signal is remembered
+        cmocka_unit_test(test_stop_of_list),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     memory_free(own);
