@@ -61,7 +61,7 @@ static json_t *report_kernel(const roofline *r, int i, double step) {
     printf("%-30s %9.3f %9.1f %9.1f %9s %8.1f %9.3f %-6s %5.0f %% %7.4g %6.1f %%\n", k->name, 1e3 * median,
            k->flop / 1e6, k->bytes / 1e6, rate, k->bytes / median / 1e9, 1e3 * limit,
            bound_by_peak(r, k) ? "FMA" : "memory", 100 * limit / median, k->count, 100 * share);
-    json_t *row = json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:s, s:f, s:f, s:f}", "kernel", k->name, "flop", k->flop,
+    json_t *row = json_pack("{s:s, s:f, s:f, s:f, s:f, s:s, s:f, s:f, s:f, s:f}", "kernel", k->name, "flop", k->flop,
                             "bytes", k->bytes, "gflops", k->flop / median / 1e9, "gbytes_per_s",
                             k->bytes / median / 1e9, "bound", bound_by_peak(r, k) ? "peak" : "bandwidth", "bound_s",
                             limit, "share_of_bound", limit / median, "count", k->count, "share_of_step", share);

@@ -15,9 +15,12 @@ for key in ranks peak_gflops bandwidth_gbytes_per_s step_s bound_s share_of_peak
     awk -v key="\"$key\":" '$1 == key && $2 + 0 > 0 { found = 1 } END { exit !found }' "$folder/kernels.json" ||
         die "$key is missing or zero"
 done
-for key in kernel median_s quarter_s three_quarters_s flop bytes gflops gbytes_per_s bound share_of_bound count; do
+for key in kernel median_s quarter_s three_quarters_s flop bytes gflops gbytes_per_s bound_s share_of_bound count; do
     [ "$(grep -c "\"$key\": " "$folder/kernels.json")" -ge 30 ] || die "$key is not there for every kernel"
 done
+bounds=$(grep -cE '"bound": "(peak|bandwidth)"' "$folder/kernels.json")
+[ "$bounds" = "$(grep -c '"kernel": ' "$folder/kernels.json")" ] ||
+    die "not every kernel has its bound: $(cat "$folder/kernels.json")"
 # Three layers; LAMB is only shown, and the shares of a step make up the whole.
 awk -F '[:,]' '
     /"kernel"/ { name = $2 }
