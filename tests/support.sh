@@ -51,6 +51,15 @@ END
 END
 }
 
+# ends CODE MESSAGE COMMAND...: with this exit code, and MESSAGE in what it prints, which is left in $folder/output.
+ends() {
+    local code=$1 message=$2 got=0
+    shift 2
+    "$@" >"$folder/output" 2>&1 || got=$?
+    [ $got = "$code" ] || die "exit code $got, not $code, of $*: $(cat "$folder/output")"
+    grep -q -- "$message" "$folder/output" || die "not '$message': $(cat "$folder/output")"
+}
+
 # finetune RANKS OUT OPTION...: the toy task in $toy on RANKS ranks; what it prints goes into OUT.log.
 finetune() { start "$@" && { wait $launcher || { sed "s|^|$2: |" "$2.log" >&2 && return 1; }; }; }
 

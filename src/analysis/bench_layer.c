@@ -171,7 +171,7 @@ static void make_batch(layer_bench *l) {
     l->b.config.vocabulary = 64;
     if (l->b.config.positions < s->length + 2) l->b.config.positions = s->length + 2; // RoBERTa's count from 2
     l->batch = synthetic_batch(s->tokens, s->length, l->b.config.vocabulary);
-    l->length = batch_typical_length(&l->batch);
+    l->length = micro_batch_squares(&l->batch) / (double)l->batch.tokens;
     l->work = model_step_work(&l->b.config, (double)s->tokens, l->length);
     for (int k = 0; k < BLOCKS; k++)
         for (int p = 0; p < PASSES; p++) l->blocks[k][p] = series_create(s->repeats);

@@ -174,12 +174,3 @@ micro_batch synthetic_batch(int64_t tokens, int64_t length, int64_t vocabulary) 
     dataset_destroy(&d);
     return m;
 }
-
-double batch_typical_length(const micro_batch *m) {
-    double squares = 0;
-    for (int64_t i = 0; i < m->sequences; i++) {
-        double length = (double)(m->starts[i + 1] - m->starts[i]);
-        squares += length * length;
-    }
-    return squares / (double)m->tokens;
-}

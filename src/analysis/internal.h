@@ -72,7 +72,6 @@ bool bench_finish(const bench *b, json_t *whole, error *err);
 dataset synthetic_dataset(int64_t tokens, int64_t length, int64_t vocabulary);
 // All of it in one micro-batch.
 micro_batch synthetic_batch(int64_t tokens, int64_t length, int64_t vocabulary);
-double batch_typical_length(const micro_batch *m); // the mean of S^2 over the mean of S
 
 // ---- variant.c: one way to compute, its ranks and model, and its times ----------------------------------------------
 

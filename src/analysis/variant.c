@@ -16,8 +16,7 @@ static bool fits(const variant *v, error *err) {
     return have == 0 || need <= have ||
            error_set(err, ERROR_INPUT,
                      "\"%s\" needs %.1f GiB of a node, but it has %.1f GiB free; take fewer layers (--bench.layers), "
-                     "or fewer "
-                     "tokens at a time (--bench.tokens, for a step --bench.micro_tokens)",
+                     "or fewer tokens at a time (--bench.tokens, for a step --bench.micro_tokens)",
                      v->name, need / gib, have / gib);
 }
 

@@ -152,6 +152,15 @@ void micro_batch_destroy(micro_batch *m) {
     *m = (micro_batch){0};
 }
 
+double micro_batch_squares(const micro_batch *m) {
+    double squares = 0;
+    for (int64_t i = 0; i < m->sequences; i++) {
+        double length = (double)(m->starts[i + 1] - m->starts[i]);
+        squares += length * length;
+    }
+    return squares;
+}
+
 void micro_batch_empty(micro_batch *m) { m->tokens = m->sequences = m->longest = m->starts[0] = 0; }
 
 bool micro_batch_takes(const micro_batch *m, const batch_item *item, const batch_item *first) {

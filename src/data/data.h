@@ -160,6 +160,7 @@ int64_t batch_cut(batch *b, int64_t tokens, int64_t sequences);
 // The packed sequences that the layers see: tensor.h draws them.
 micro_batch micro_batch_create(int64_t token_capacity, int64_t sequence_capacity);
 void micro_batch_destroy(micro_batch *m);
+double micro_batch_squares(const micro_batch *m); // the sum of the squared lengths of its sequences
 // Packs items from, from + 1, ... of b as long as they are of one part and fit into the capacities; at least one must
 // fit (REQUIREd). Returns the first item that is left for the next micro-batch.
 int64_t micro_batch_pack(micro_batch *m, const dataset *d, const batch *b, int64_t from, int64_t to);

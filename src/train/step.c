@@ -2,10 +2,7 @@
 
 void step_work_add(step_work *w, const micro_batch *b) {
     w->tokens += (double)b->tokens;
-    for (int64_t i = 0; i < b->sequences; i++) {
-        double length = (double)(b->starts[i + 1] - b->starts[i]);
-        w->squares += length * length;
-    }
+    w->squares += micro_batch_squares(b);
 }
 
 void train_step_begin(model *m) {

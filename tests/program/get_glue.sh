@@ -45,14 +45,7 @@ awk -v mirror="$folder/mirror" 'BEGIN {
     for (i = 0; i < 1725; i++) print "1\t" i "\t" i + 9 "\tone\ttwo" > test
 }'
 
-# looked CODE MESSAGE OPTION...
-looked() {
-    local code=$1 message=$2 ended=0
-    shift 2
-    launch/get-glue "$@" >"$folder/output" 2>&1 || ended=$?
-    [ $ended = "$code" ] || die "exit code $ended, not $code, of $*: $(cat "$folder/output")"
-    grep -q -- "$message" "$folder/output" || die "not '$message': $(cat "$folder/output")"
-}
+looked() { ends "$1" "$2" launch/get-glue "${@:3}"; } # CODE MESSAGE OPTION...
 
 echo "all of it"
 looked 0 "all of GLUE is there: pass --data.dir $got" --from "file://$folder/mirror" "$got"

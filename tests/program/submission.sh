@@ -22,14 +22,7 @@ for file in MNLI-m:9796 MNLI-mm:9847 AX:1104; do
 done
 predictions STS-B.tsv 1379 0.000 5.000 3.142
 
-# checked CODE MESSAGE OPTION...
-checked() {
-    local code=$1 message=$2 got=0
-    shift 2
-    launch/glue-submission "$@" >"$folder/output" 2>&1 || got=$?
-    [ $got = "$code" ] || die "exit code $got, not $code, of $*: $(cat "$folder/output")"
-    grep -q -- "$message" "$folder/output" || die "not '$message': $(cat "$folder/output")"
-}
+checked() { ends "$1" "$2" launch/glue-submission "${@:3}"; } # CODE MESSAGE OPTION...
 
 echo "eleven right files"
 checked 0 'all 11 files are right, and in' "$right"
