@@ -8,22 +8,6 @@
 
 // ---- the bench
 
-static micro_batch make_batch(const model_config *c, int64_t tokens, int64_t length) {
-    int64_t sequences = (tokens + length - 1) / length;
-    micro_batch b = micro_batch_create(tokens, sequences);
-    b.tokens = tokens;
-    b.sequences = sequences;
-    b.longest = length < tokens ? length : tokens;
-    random_stream stream = random_stream_create(1, RANDOM_TEST, 0, 0);
-    for (int64_t i = 0; i < tokens; i++) {
-        b.ids[i] = (int32_t)(random_uniform(stream, (uint64_t)i, 0) * (double)c->vocabulary);
-        b.positions[i] = (int32_t)(i % length);
-        b.numbers[i] = i;
-    }
-    for (int64_t s = 0; s <= sequences; s++) b.starts[s] = (int32_t)(s * length < tokens ? s * length : tokens);
-    return b;
-}
-
 static masked_tokens mask_some(const micro_batch *b) {
     masked_tokens masked = masked_tokens_create((b->tokens * 15 + 99) / 100);
     masked.n = masked.capacity;
@@ -50,7 +34,7 @@ bool workbench_open(workbench *w, const model_config *config, const workbench_re
     topology_create_partial(&w->topo, 0, 0);
     const placement_request whole = model_placement_request(&part, &w->topo, false, (double)request->length);
     int64_t longest = request->longest < request->tokens ? request->longest : request->tokens;
-    w->batch = make_batch(config, request->tokens, request->length);
+    w->batch = synthetic_batch(request->tokens, request->length, config->vocabulary);
     w->masked = mask_some(&w->batch);
     if (placement_create(&w->place, &whole, err)) {
         w->place.shares[0].heads.count = request->heads;
@@ -73,7 +57,7 @@ bool workbench_open(workbench *w, const model_config *config, const workbench_re
 void workbench_set_length(workbench *w, int64_t length) {
     int64_t tokens = w->batch.tokens;
     micro_batch_destroy(&w->batch);
-    w->batch = make_batch(&w->config, tokens, length);
+    w->batch = synthetic_batch(tokens, length, w->config.vocabulary);
 }
 
 void workbench_close(workbench *w) {
