@@ -5,15 +5,12 @@
 // Does what the ranks of a node will need together fit into what it has left?
 static bool fits(const variant *v, error *err) {
     const double gib = 1 << 30;
-    comm *node = comm_split_node(comm_world());
-    double need = 0, have = (double)memory_available();
+    double need = 0, have;
     if (v->inside) {
         model_memory m = model_need(&v->m, &v->topo);
         need = (double)(m.parameters + m.gradients + m.moments + m.activations + m.exchange);
     }
-    comm_sum_doubles(node, &need, 1);
-    comm_free(node);
-    return have == 0 || need <= have ||
+    return comm_node_fits(&need, &have) ||
            error_set(err, ERROR_INPUT,
                      "\"%s\" needs %.1f GiB of a node, but it has %.1f GiB free; take fewer layers (--bench.layers), "
                      "or fewer tokens at a time (--bench.tokens, for a step --bench.micro_tokens)",

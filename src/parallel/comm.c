@@ -97,6 +97,14 @@ comm *comm_split_node(comm *c) {
     return out;
 }
 
+bool comm_node_fits(double *need, double *have) {
+    comm *node = comm_split_node(&world);
+    *have = (double)memory_available();
+    comm_sum_doubles(node, need, 1);
+    comm_free(node);
+    return *have == 0 || *need <= *have;
+}
+
 void comm_free(comm *c) {
     if (!c) return;
     CHECK_MPI(MPI_Comm_free(&c->mpi));

@@ -21,6 +21,9 @@ int comm_size(const comm *c);
 comm *comm_split(comm *c, int color, int key);
 int comm_node_cores(void); // that the ranks of this node may use together
 int comm_node_ranks(void); // of the world
+// Do the bytes that each rank of a node will need, which become need of all of them, fit into what it has left? Where
+// the system does not say, have is 0 and they do. Collective over the world.
+bool comm_node_fits(double *need, double *have);
 // The ranks of c on this one's node. Collective over c.
 comm *comm_split_node(comm *c);
 void comm_free(comm *c);

@@ -182,12 +182,9 @@ static void log_plan(const session *s) {
 // Does what the ranks of a node need together fit into what it has?
 static bool fits(const session *s, error *err) {
     const double gib = 1 << 30;
-    comm *node = comm_split_node(s->topo.world);
-    double need = (double)session_need(s), have = (double)memory_available();
-    int ranks = comm_size(node);
-    comm_sum_doubles(node, &need, 1);
-    comm_free(node);
-    if (have > 0 && need > have)
+    double need = (double)session_need(s), have;
+    int ranks = comm_node_ranks();
+    if (!comm_node_fits(&need, &have))
         error_set(err, ERROR_INPUT,
                   "%d rank%s of a node need %.1f GiB, but it has %.1f GiB free; pass less through the layers together "
                   "(--train.micro_tokens%s)%s, or take more nodes",
