@@ -70,8 +70,9 @@ static int64_t group_available(const char *limit_file, const char *used_file, co
     int64_t limit = number_of(limit_file, ""), used = number_of(used_file, "");
     if (limit <= 0 || used < 0) return -1;
     int64_t a = number_of(details, active), i = number_of(details, inactive);
-    int64_t left = limit - used + (a > 0 ? a : 0) + (i > 0 ? i : 0);
-    return left > 0 ? left : 1;
+    used -= (a > 0 ? a : 0) + (i > 0 ? i : 0); // the kernel counts these apart: together they may be more than is used
+    if (used < 0) used = 0;
+    return limit > used ? limit - used : 1;
 }
 
 #define GROUP "/sys/fs/cgroup/"
