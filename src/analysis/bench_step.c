@@ -96,7 +96,7 @@ static void work(variant *v, void *context) {
         loss += (s->head == HEAD_MASKED_LM ? masked_pass : classifier_pass)(s, v, pass);
     }
     comm_sum_doubles(v->topo.team_comm, &loss, 1);
-    train_step_end(&v->m, &s->optim, s->optim.lr, v->times.n + 1, s->count, v->topo.team_comm);
+    train_step_end(&v->m, &v->topo, &s->optim, s->optim.lr, v->times.n + 1, s->count);
     s->loss[v - s->variants] = loss / s->count;
 }
 

@@ -234,9 +234,9 @@ static void embed_forward(workbench *w) {
     word_embedding_forward(partial(w, 0), w->batch.ids, m->word.weight->value, 0, w->config.vocabulary, t, h);
     place_embedding_forward(m->row_buffer, w->batch.positions, w->batch.types, m->position.weight->value,
                             m->type.weight->value, t, h);
-    sum_layernorm_forward(x(w), m->embedding_normalised, m->embedding_rstd, m->row_buffer, &branch, 1, w->batch.numbers,
-                          m->embedding_norm.weight->value, m->embedding_norm.bias->value, (float)w->config.norm_epsilon,
-                          t, h);
+    sum_layernorm_forward(x(w), m->kept[0].embedding_normalised, m->kept[0].embedding_rstd, m->row_buffer, &branch, 1,
+                          w->batch.numbers, m->embedding_norm.weight->value, m->embedding_norm.bias->value,
+                          (float)w->config.norm_epsilon, t, h);
     dropout_apply(x(w), x(w), w->batch.numbers, t, h, mask(w->config.hidden_dropout, RANDOM_DROPOUT_EMBEDDING));
 }
 
@@ -248,7 +248,7 @@ static void embed_backward(workbench *w) {
     dropout_apply(m->dresidual, m->dresidual, w->batch.numbers, t, h,
                   mask(w->config.hidden_dropout, RANDOM_DROPOUT_EMBEDDING));
     sum_layernorm_backward(da(w), m->embedding_norm.weight->gradient, m->embedding_norm.bias->gradient, NULL, 0,
-                           m->dresidual, NULL, 0, m->embedding_normalised, m->embedding_rstd,
+                           m->dresidual, NULL, 0, m->kept[0].embedding_normalised, m->kept[0].embedding_rstd,
                            m->embedding_norm.weight->value, w->batch.numbers, t, h);
     place_embedding_backward(m->position.weight->gradient, m->type.weight->gradient, w->batch.positions, w->batch.types,
                              da(w), t, h);

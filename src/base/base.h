@@ -207,6 +207,8 @@ typedef enum {
     SPAN_EMBEDDING,
     SPAN_HEAD,
     SPAN_OPTIMIZER,
+    SPAN_REDUCTION, // of gradients over replicas, as far as the backward pass does not hide it
+    SPAN_BUBBLE,    // waiting for another stage
     SPAN_COUNT
 } span;
 

@@ -4,8 +4,8 @@
 #include <string.h>
 #include <time.h>
 
-const char *const span_names[SPAN_COUNT] = {"other", "attention", "ffn",  "exchange",
-                                            "idle",  "embedding", "head", "optimizer"};
+const char *const span_names[SPAN_COUNT] = {"other",     "attention", "ffn",       "exchange",  "idle",
+                                            "embedding", "head",      "optimizer", "reduction", "bubble"};
 
 #define SAME_SPAN 5e-6 // seconds between two spans of a kind that are recorded as one
 

@@ -76,9 +76,12 @@ static bool plan_row(plan *todo, const checkpoint *k, const parameter *p, bool m
     bool good = manifest_read_tensor(&t, k->manifest, p->name, k->path, err) && check_fit(&t, p, moments, k->path, err);
     if (good && parameter_count(p) > 0) {
         plan_part(todo, &t, PART_PARAMETERS, p, p->value);
-        if (moments) {
-            plan_part(todo, &t, PART_MOMENT1, p, p->moment1);
-            plan_part(todo, &t, PART_MOMENT2, p, p->moment2);
+        parameter own = *p;
+        own.offset[0] += p->own_first;
+        own.size[0] = p->own_rows;
+        if (moments && own.size[0]) {
+            plan_part(todo, &t, PART_MOMENT1, &own, p->moment1);
+            plan_part(todo, &t, PART_MOMENT2, &own, p->moment2);
         }
     }
     manifest_free_tensor(&t);

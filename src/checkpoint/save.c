@@ -30,10 +30,12 @@ typedef struct {
 } saving;
 
 static float *part_of(const parameter *p, manifest_part part) {
-    return part == PART_PARAMETERS ? p->value : part == PART_MOMENT1 ? p->moment1 : p->moment2;
+    return part == PART_PARAMETERS ? p->value + parameter_own_first(p) : part == PART_MOMENT1 ? p->moment1 : p->moment2;
 }
 
-static bool is_written_here(const parameter *p) { return p->writer && parameter_count(p) > 0; }
+static bool is_written_here(const parameter_table *table, const parameter *p) {
+    return p->writer && !p->tied && !table->duplicate && parameter_own_count(p) > 0;
+}
 
 static char *dataset_name(const char *tensor, manifest_part part) {
     return memory_format("%s/%s", manifest_part_names[part], tensor);
@@ -48,7 +50,7 @@ static bool for_each_part(const saving *s, h5_file *file, part_action *action, e
     bool good = true;
     for (size_t i = 0; good && i < s->table->n; i++) {
         const parameter *p = &s->table->rows[i];
-        for (int part = 0; good && is_written_here(p) && part < s->parts; part++) {
+        for (int part = 0; good && is_written_here(s->table, p) && part < s->parts; part++) {
             char *dataset = dataset_name(p->name, part);
             good = action(file, p, dataset, part_of(p, part), err);
             memory_free(dataset);
@@ -59,7 +61,7 @@ static bool for_each_part(const saving *s, h5_file *file, part_action *action, e
 
 static bool write_part(h5_file *file, const parameter *p, const char *dataset, const float *data, error *err) {
     REQUIRE(data);
-    return h5_write(file, dataset, H5_FLOAT32, p->dimensions, p->size, data, err);
+    return h5_write(file, dataset, H5_FLOAT32, p->dimensions, (int64_t[]){p->own_rows, p->size[1]}, data, err);
 }
 
 // Reads a part back by blocks of rows and holds it against memory, bit by bit.
@@ -67,10 +69,10 @@ static bool check_part(h5_file *file, const parameter *p, const char *dataset, c
     int dimensions;
     int64_t shape[2], width = p->size[1], height = BLOCK_ELEMENTS / width > 0 ? BLOCK_ELEMENTS / width : 1;
     if (!h5_shape(file, dataset, H5_FLOAT32, &dimensions, shape, err)) return false;
-    bool good = dimensions == p->dimensions && shape[0] == p->size[0] && shape[1] == width;
+    bool good = dimensions == p->dimensions && shape[0] == p->own_rows && shape[1] == width;
     float *block = memory_allocate((size_t)(height * width), sizeof *block);
-    for (int64_t row = 0; good && row < p->size[0]; row += height) {
-        int64_t rows = p->size[0] - row < height ? p->size[0] - row : height;
+    for (int64_t row = 0; good && row < p->own_rows; row += height) {
+        int64_t rows = p->own_rows - row < height ? p->own_rows - row : height;
         if (!h5_read(file, dataset, H5_FLOAT32, (int64_t[]){row, 0}, (int64_t[]){rows, width}, block, width, err)) {
             memory_free(block);
             return false;
@@ -109,10 +111,11 @@ static char *describe_shard(const char *name, const char *path, const parameter_
     json_t *rows = json_object();
     for (size_t i = 0; i < table->n; i++) {
         const parameter *p = &table->rows[i];
-        if (!is_written_here(p)) continue;
+        if (!is_written_here(table, p)) continue;
+        const int64_t offset[] = {p->offset[0] + p->own_first, p->offset[1]}, size[] = {p->own_rows, p->size[1]};
         json_object_set_new(rows, p->name,
                             json_pack("{s:o, s:o, s:o}", "shape", numbers(p->shape, p->dimensions), "offset",
-                                      numbers(p->offset, p->dimensions), "size", numbers(p->size, p->dimensions)));
+                                      numbers(offset, p->dimensions), "size", numbers(size, p->dimensions)));
     }
     json_t *shard = json_pack("{s:s, s:{s:I, s:s}, s:o}", "file", name, "entry", "bytes", (json_int_t)file_size(path),
                               "xxh3_128", checksum, "rows", rows);
@@ -129,7 +132,7 @@ static int64_t count_pieces(const parameter_table *table, error *err) {
             error_set(err, ERROR_INTERNAL, "no tensor can be saved under the name \"%s\"", table->rows[i].name);
             return -1;
         }
-        n += is_written_here(&table->rows[i]);
+        n += is_written_here(table, &table->rows[i]);
     }
     return n;
 }

@@ -58,6 +58,19 @@ void batch_sort(batch *b) {
     sort(b, by_part);
 }
 
+// Of the items from the longest to the shortest, each replica takes one of every `replicas`, there and back again.
+void batch_deal(batch *b, int replica, int replicas) {
+    REQUIRE(replica >= 0 && replica < replicas);
+    int64_t kept = 0;
+    batch_sort(b);
+    for (int64_t i = 0; i < b->n; i++) {
+        int64_t turn = i / replicas, place = i % replicas;
+        if ((turn % 2 ? replicas - 1 - place : place) == replica) b->list[kept++] = b->list[i];
+    }
+    b->n = kept;
+    sort(b, by_number);
+}
+
 static bool has_room(const batch_load *part, int64_t length, batch_load most) {
     return part->tokens + length <= most.tokens && part->sequences < most.sequences;
 }

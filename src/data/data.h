@@ -150,6 +150,8 @@ typedef struct {
 void batch_sample(batch *b, const dataset *d, const strata *even, uint64_t seed, int64_t step, int64_t size);
 void batch_range(batch *b, const dataset *d, int64_t first, int64_t n); // examples in file order, for evaluation
 void batch_destroy(batch *b);
+// Leaves what one replica of how many serves: like numbers of examples of like lengths.
+void batch_deal(batch *b, int replica, int replicas);
 // Longest first, in one part; equals in sampling order. Micro-batches packed from it are of like lengths.
 void batch_sort(batch *b);
 // Cuts b into parts of at most so many tokens and sequences, as few as it finds, never more than full ones in sampling

@@ -15,7 +15,7 @@ void attention_block_begin(model *m, int64_t layer, const float *x, const micro_
     }
     attention_forward(cache->context, cache->lse, cache->qkv, batch->starts, batch->sequences, batch->numbers, heads,
                       m->mine->heads.first, head_size,
-                      model_dropout(m, pass, RANDOM_DROPOUT_PROBABILITIES, layer, m->config.attention_dropout),
+                      layer_dropout(m, pass, RANDOM_DROPOUT_PROBABILITIES, layer, m->config.attention_dropout),
                       m->attention_scratch);
     time_span(before);
 }
@@ -42,7 +42,7 @@ void attention_block_backward(model *m, int64_t layer, float *dx, const float *d
     linear_backward_input(dcontext, d, l->attention_output.weight->value, tokens, local, hidden, false);
     attention_backward(m->dqkv, dcontext, cache->qkv, cache->context, cache->lse, batch->starts, batch->sequences,
                        batch->numbers, heads, m->mine->heads.first, head_size,
-                       model_dropout(m, pass, RANDOM_DROPOUT_PROBABILITIES, layer, m->config.attention_dropout),
+                       layer_dropout(m, pass, RANDOM_DROPOUT_PROBABILITIES, layer, m->config.attention_dropout),
                        m->attention_scratch);
     for (int i = 0; i < 3; i++) {
         linear p = projection(l, i);

@@ -8,6 +8,7 @@ static float *first_position(const model *m, float *table) {
 void embedding_forward(model *m, const micro_batch *batch, model_pass pass) {
     int64_t h = m->config.hidden;
     range slice = exchange_slice(m->ex), rows = m->mine->vocabulary;
+    const flight_cache *kept = &m->kept[m->flight];
     span before = time_span(SPAN_EMBEDDING);
     if (rows.count)
         word_embedding_forward(exchange_partial(m->ex, PARTIAL_WORDS), batch->ids, m->word.weight->value, rows.first,
@@ -20,7 +21,7 @@ void embedding_forward(model *m, const micro_batch *batch, model_pass pass) {
     words.parts = exchange_parts(m->ex, PARTIAL_WORDS, &words.count);
     float *x = exchange_slot(m->ex, slot_of_input(m, 0)) + slice.first * h;
     const int64_t *numbers = batch->numbers + slice.first;
-    sum_layernorm_forward(x, m->embedding_normalised, m->embedding_rstd, m->row_buffer, &words, 1, numbers,
+    sum_layernorm_forward(x, kept->embedding_normalised, kept->embedding_rstd, m->row_buffer, &words, 1, numbers,
                           m->embedding_norm.weight->value, m->embedding_norm.bias->value, (float)m->config.norm_epsilon,
                           slice.count, h);
     dropout_apply(x, x, numbers, slice.count, h,
@@ -32,6 +33,7 @@ void embedding_forward(model *m, const micro_batch *batch, model_pass pass) {
 void embedding_backward(model *m, const micro_batch *batch, model_pass pass) {
     int64_t h = m->config.hidden;
     range slice = exchange_slice(m->ex), rows = m->mine->vocabulary;
+    const flight_cache *kept = &m->kept[m->flight];
     span before = time_span(SPAN_EMBEDDING);
     int count;
     const float *const *parts = exchange_parts(m->ex, PARTIAL_GRADIENT, &count);
@@ -41,7 +43,7 @@ void embedding_backward(model *m, const micro_batch *batch, model_pass pass) {
     int words = slot_of_gradient(m, 0);
     float *ds = exchange_slot(m->ex, words) + slice.first * h;
     sum_layernorm_backward(ds, m->embedding_norm.weight->gradient, m->embedding_norm.bias->gradient, NULL, 0,
-                           m->dresidual, NULL, 0, m->embedding_normalised, m->embedding_rstd,
+                           m->dresidual, NULL, 0, kept->embedding_normalised, kept->embedding_rstd,
                            m->embedding_norm.weight->value, NULL, slice.count, h);
     place_embedding_backward(first_position(m, m->position.weight->gradient), m->type.weight->gradient,
                              batch->positions + slice.first, batch->types + slice.first, ds, slice.count, h);

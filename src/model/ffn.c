@@ -13,7 +13,7 @@ void ffn_block_begin(model *m, int64_t layer, const float *x, int64_t tokens, bo
 }
 
 void ffn_block_forward(model *m, int64_t layer, float *partial, const float *x, int64_t tokens, model_pass pass) {
-    bool begins_again = m->recompute && layer < m->config.layers - 1; // in the backward pass
+    bool begins_again = m->recompute && layer < m->stack.count - 1; // in the backward pass
     ffn_block_begin(m, layer, x, tokens, pass.train && !begins_again);
     span before = time_span(SPAN_FFN);
     linear_forward(partial, m->caches[layer].act, m->layers[layer].output.weight->value, NULL, tokens,

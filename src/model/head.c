@@ -25,7 +25,7 @@ void head_forward(model *m, const micro_batch *batch, model_pass pass) {
     int64_t h = m->config.hidden;
     span before = time_span(SPAN_HEAD);
     find_first_tokens(m, batch);
-    const float *x = exchange_slot(m->ex, slot_of_input(m, m->config.layers)) + exchange_slice(m->ex).first * h;
+    const float *x = exchange_slot(m->ex, slot_of_input(m, m->stack.count)) + exchange_slice(m->ex).first * h;
     for (int64_t i = 0; i < m->head_n; i++) memcpy(m->first + i * h, x + m->head_rows[i] * h, (size_t)h * sizeof *x);
     if (m->config.family == FAMILY_ROBERTA)
         dropout_apply(m->first, m->first, m->head_numbers, m->head_n, h, head_dropout(m, pass, 1));

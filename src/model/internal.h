@@ -16,6 +16,19 @@ int slot_of_gradient(const model *m, int branch);  // 0 attention, 1 FFN
 int slot_of_head(const model *m);
 
 dropout model_dropout(const model *m, model_pass pass, random_purpose purpose, int64_t layer, double p);
+// Layers are counted from the stage's first.
+dropout layer_dropout(const model *m, model_pass pass, random_purpose purpose, int64_t layer, double p);
+
+// stage.c: from stage to stage, this rank's slice of the tokens. Forward into the slot of layer 0's input, out of that
+// of the last layer's output; backward into m->dresidual, out of it and the reduced parts.
+void stage_receive_forward(model *m);
+void stage_send_forward(model *m);
+void stage_receive_backward(model *m);
+void stage_send_backward(model *m);
+
+// replicas.c: the gradients of one of this stage's layers, which are whole, begin their way over the replicas; in the
+// backward pass from layer to layer.
+void replicas_reduce_layer(model *m, int64_t layer);
 
 // embedding.c: ids -> slot of layer 0's input; backward from the gradient at it (m->dresidual plus the reduced parts).
 void embedding_forward(model *m, const micro_batch *batch, model_pass pass);

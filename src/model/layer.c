@@ -9,14 +9,14 @@
 static layernorm_branch attention_branch(const model *m, int64_t layer, model_pass pass) {
     return (layernorm_branch){
         .bias = m->layers[layer].attention_output.bias->value,
-        .drop = model_dropout(m, pass, RANDOM_DROPOUT_ATTENTION, layer, m->config.hidden_dropout),
+        .drop = layer_dropout(m, pass, RANDOM_DROPOUT_ATTENTION, layer, m->config.hidden_dropout),
     };
 }
 
 static layernorm_branch ffn_branch(const model *m, int64_t layer, model_pass pass) {
     return (layernorm_branch){
         .bias = m->layers[layer].output.bias->value,
-        .drop = model_dropout(m, pass, RANDOM_DROPOUT_FFN, layer, m->config.hidden_dropout),
+        .drop = layer_dropout(m, pass, RANDOM_DROPOUT_FFN, layer, m->config.hidden_dropout),
     };
 }
 

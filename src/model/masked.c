@@ -28,7 +28,7 @@ static void transform_forward(model *m, const masked_tokens *masked, model_pass 
     masked_head *k = &m->masked;
     int64_t h = m->config.hidden;
     range mine = exchange_slice(m->ex);
-    take_rows(k->input, exchange_slot(m->ex, slot_of_input(m, m->config.layers)), masked->rows + mine.first, mine.count,
+    take_rows(k->input, exchange_slot(m->ex, slot_of_input(m, m->stack.count)), masked->rows + mine.first, mine.count,
               h);
     linear_forward(k->act, k->input, k->dense.weight->value, NULL, mine.count, h, h);
     bias_gelu_forward(k->act, pass.train ? k->slope : NULL, k->act, k->dense.bias->value, mine.count, h);

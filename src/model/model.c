@@ -4,18 +4,25 @@
 
 // ---- slots and masks
 
+// The x (and u) of a micro-batch.
+static int slots_a_flight(const model *m) {
+    return (int)(m->config.design == DESIGN_PAF ? m->stack.count : 2 * m->stack.count) + 1;
+}
+
 static int slots_needed(const model *m) {
     if (m->training) return slot_of_gradient(m, 1) + 1;
     return m->head == HEAD_MASKED_LM ? slot_of_head(m) + 1 : 2;
 }
 
-static int slot(const model *m, int64_t i) { return (int)(m->training ? i : i % 2); }
+static int slot(const model *m, int64_t i) {
+    return m->training ? m->flight * slots_a_flight(m) + (int)i : (int)(i % 2);
+}
 
 int slot_of_input(const model *m, int64_t layer) { return slot(m, m->config.design == DESIGN_PAF ? layer : 2 * layer); }
 
 int slot_of_middle(const model *m, int64_t layer) { return slot(m, 2 * layer + 1); }
 
-int slot_of_gradient(const model *m, int branch) { return slot_of_input(m, m->config.layers) + 1 + branch; }
+int slot_of_gradient(const model *m, int branch) { return m->flights * slots_a_flight(m) + branch; }
 
 int slot_of_head(const model *m) { return m->training ? slot_of_gradient(m, 0) : 2; }
 
@@ -23,6 +30,10 @@ dropout model_dropout(const model *m, model_pass pass, random_purpose purpose, i
     (void)m;
     return (dropout){.p = pass.train ? (float)p : 0,
                      .stream = random_stream_create(pass.seed, purpose, pass.step, (uint32_t)layer)};
+}
+
+dropout layer_dropout(const model *m, model_pass pass, random_purpose purpose, int64_t layer, double p) {
+    return model_dropout(m, pass, purpose, m->stack.first + layer, p);
 }
 
 // ---- the parameter table
@@ -102,12 +113,19 @@ static void build_table(model *m, bool first_rank) {
     const model_config *c = &m->config;
     builder b = {m, first_rank};
     range none = {0, 0};
-    add(&b, "embeddings.word_embeddings", "weight", 2, c->vocabulary, c->hidden, SPLIT_ROWS, m->mine->vocabulary,
-        INITIAL_NORMAL);
-    add(&b, "embeddings.position_embeddings", "weight", 2, c->positions, c->hidden, SPLIT_NONE, none, INITIAL_NORMAL);
-    add(&b, "embeddings.token_type_embeddings", "weight", 2, c->types, c->hidden, SPLIT_NONE, none, INITIAL_NORMAL);
-    add_norm(&b, "embeddings.LayerNorm", c->hidden);
-    for (int64_t l = 0; l < c->layers; l++) add_layer(&b, l);
+    if (m->has_embeddings || (m->has_head && m->head == HEAD_MASKED_LM)) { // tied
+        add(&b, "embeddings.word_embeddings", "weight", 2, c->vocabulary, c->hidden, SPLIT_ROWS, m->mine->vocabulary,
+            INITIAL_NORMAL);
+        m->table.rows[0].tied = !m->has_embeddings;
+    }
+    if (m->has_embeddings) {
+        add(&b, "embeddings.position_embeddings", "weight", 2, c->positions, c->hidden, SPLIT_NONE, none,
+            INITIAL_NORMAL);
+        add(&b, "embeddings.token_type_embeddings", "weight", 2, c->types, c->hidden, SPLIT_NONE, none, INITIAL_NORMAL);
+        add_norm(&b, "embeddings.LayerNorm", c->hidden);
+    }
+    for (int64_t l = 0; l < m->stack.count; l++) add_layer(&b, m->stack.first + l);
+    if (!m->has_head) return;
     const head_names *names = &heads_of[c->family];
     if (m->head == HEAD_CLASSIFIER) {
         add_linear(&b, names->pooler, c->hidden, c->hidden, SPLIT_NONE, none);
@@ -129,7 +147,7 @@ static linear find(model *m, const char *name) {
 
 static linear find_in_layer(model *m, int64_t layer, const char *part) {
     char name[128];
-    layer_name(name, sizeof name, layer, part);
+    layer_name(name, sizeof name, m->stack.first + layer, part);
     return find(m, name);
 }
 
@@ -144,8 +162,8 @@ static void find_parameters(model *m) {
     m->masked.dense = find(m, names->dense);
     m->masked.norm = find(m, names->norm);
     m->masked.bias = find(m, names->masked).bias;
-    m->layers = memory_allocate((size_t)m->config.layers, sizeof *m->layers);
-    for (int64_t l = 0; l < m->config.layers; l++)
+    m->layers = memory_allocate((size_t)m->stack.count, sizeof *m->layers);
+    for (int64_t l = 0; l < m->stack.count; l++)
         m->layers[l] = (layer_parameters){
             .query = find_in_layer(m, l, "attention.self.query"),
             .key = find_in_layer(m, l, "attention.self.key"),
@@ -191,15 +209,18 @@ static void take_norms(allocator *a, const model *m, layer_cache *cache, int64_t
     }
 }
 
-static void take_caches(allocator *a, model *m, int64_t slice) {
-    for (int64_t l = 0; l < m->config.layers; l++) {
-        layer_cache *cache = &m->caches[l];
+static void take_flight(allocator *a, model *m, flight_cache *kept, int64_t slice) {
+    for (int64_t l = 0; l < m->stack.count; l++) {
+        layer_cache *cache = &kept->layers[l];
         if (l == 0 || (m->training && !m->recompute))
             take_cache(a, m, cache);
         else
-            *cache = m->caches[0];
+            *cache = kept->layers[0];
         if (m->training) take_norms(a, m, cache, slice);
     }
+    if (!m->training || !m->has_embeddings) return;
+    kept->embedding_normalised = take_floats(a, slice * m->config.hidden);
+    kept->embedding_rstd = take_floats(a, slice);
 }
 
 static void take_classifier(allocator *a, model *m) {
@@ -236,22 +257,36 @@ static void take_activations(allocator *a, model *m) {
     int64_t t = m->max_tokens, h = m->config.hidden;
     int64_t slice = t / m->place->team + 1;
     int64_t local = m->mine->heads.count * (h / m->config.heads), neurons = m->mine->neurons.count;
-    take_caches(a, m, slice);
+    for (int f = 0; f < m->flights; f++) take_flight(a, m, &m->kept[f], slice);
     m->scratch = take_floats(a, t * (local > neurons ? local : neurons));
     m->attention_scratch = take_floats(a, attention_scratch_size(m->longest));
     m->row_buffer = take_floats(a, slice * h);
-    if (m->head == HEAD_CLASSIFIER)
-        take_classifier(a, m);
-    else
-        take_masked_head(a, m, slice);
+    if (m->has_head && m->head == HEAD_CLASSIFIER) take_classifier(a, m);
+    if (m->has_head && m->head == HEAD_MASKED_LM) take_masked_head(a, m, slice);
     if (!m->training) return;
     m->dqkv = take_floats(a, 3 * t * local);
     m->dresidual = take_floats(a, slice * h);
-    m->embedding_normalised = take_floats(a, slice * h);
-    m->embedding_rstd = take_floats(a, slice);
 }
 
 // ---- the whole
+
+// Which rows this rank updates and saves.
+static void share_update(model *m, const topology *t) {
+    m->table.duplicate = t->replica > 0 && !m->zero;
+    for (size_t i = 0; m->zero && i < m->table.n; i++) {
+        range own = reduction_share(m->table.rows[i].size[0], t->replica, t->replicas);
+        parameter_own(&m->table.rows[i], own.first, own.count);
+    }
+}
+
+// A rank's slice of the tokens, at most.
+static int64_t slice_floats(const model *m) { return (m->max_tokens / m->place->team + 1) * m->config.hidden; }
+
+void model_take_flight(model *m, int flight) {
+    REQUIRE(flight < m->flights);
+    m->flight = flight;
+    m->caches = m->kept[flight].layers;
+}
 
 void model_plan(model *m, const model_config *config, const model_request *request, const topology *t,
                 const placement *place) {
@@ -259,6 +294,12 @@ void model_plan(model *m, const model_config *config, const model_request *reque
                  .head = request->head,
                  .masked.capacity = request->max_masked,
                  .classes = request->classes,
+                 .stack = request->layers.count ? request->layers : (range){0, config->layers},
+                 .reduced = request->layers.count ? request->layers.count : config->layers,
+                 .has_embeddings = t->stage == 0,
+                 .has_head = t->stage == t->stages - 1,
+                 .zero = t->zero && request->training,
+                 .flights = request->training ? schedule_flights(t->stage, t->stages) : 1,
                  .mine = &place->shares[t->team_rank],
                  .place = place,
                  .training = request->training,
@@ -268,8 +309,12 @@ void model_plan(model *m, const model_config *config, const model_request *reque
                  .longest = request->longest};
     REQUIRE(m->max_tokens >= m->longest);
     build_table(m, t->team_rank == 0);
+    share_update(m, t);
     parameter_measure(&m->table);
-    m->caches = memory_allocate((size_t)config->layers, sizeof *m->caches);
+    m->kept = memory_allocate((size_t)m->flights, sizeof *m->kept);
+    for (int f = 0; f < m->flights; f++)
+        m->kept[f].layers = memory_allocate((size_t)m->stack.count, sizeof *m->kept[f].layers);
+    model_take_flight(m, 0);
     allocator measure = {0};
     take_activations(&measure, m);
     m->activation_size = measure.measured;
@@ -281,15 +326,18 @@ model_memory model_need(const model *m, const topology *t) {
     return (model_memory){
         .parameters = parameters,
         .gradients = copies * parameters,
-        .moments = 2 * copies * parameters,
+        .moments = 2 * copies * m->table.owned * (int64_t)sizeof(float),
         .activations = (int64_t)m->activation_size,
-        .exchange = exchange_need(t, m->exchange_kind, m->max_tokens, m->config.hidden, slots_needed(m)),
+        .exchange = exchange_need(t, m->exchange_kind, m->max_tokens, m->config.hidden, slots_needed(m)) +
+                    pipeline_need(t, slice_floats(m)) + copies * reduction_need(t->replicas),
     };
 }
 
 bool model_allocate(model *m, const topology *t, error *err) {
     m->ex = exchange_create(t, m->exchange_kind, m->max_tokens, m->config.hidden, slots_needed(m), err);
     if (!m->ex) return false;
+    m->stages = pipeline_create(t, slice_floats(m));
+    if (m->training) m->replicas = reduction_create(t->replicas_comm);
     parameter_allocate(&m->table, m->training, m->training);
     find_parameters(m);
     m->activations = arena_create("activation", m->activation_size);
@@ -305,43 +353,61 @@ bool model_create(model *m, const model_config *config, const model_request *req
 
 void model_destroy(model *m) {
     exchange_destroy(m->ex);
+    pipeline_destroy(m->stages);
+    reduction_destroy(m->replicas);
     parameter_destroy(&m->table);
     arena_destroy(&m->activations);
     memory_free(m->layers);
-    memory_free(m->caches);
+    for (int f = 0; f < m->flights; f++) memory_free(m->kept[f].layers);
+    memory_free(m->kept);
     *m = (model){0};
 }
 
 void model_layers_forward(model *m, const micro_batch *batch, model_pass pass) {
-    for (int64_t l = 0; l < m->config.layers; l++) layer_forward(m, l, batch, pass);
+    for (int64_t l = 0; l < m->stack.count; l++) layer_forward(m, l, batch, pass);
 }
 
 void model_layers_backward(model *m, const micro_batch *batch, model_pass pass) {
-    for (int64_t l = m->config.layers - 1; l >= 0; l--) layer_backward(m, l, l == m->config.layers - 1, batch, pass);
+    for (int64_t l = m->stack.count - 1; l >= 0; l--) {
+        layer_backward(m, l, l == m->stack.count - 1, batch, pass);
+        if (pass.final && m->replicas) replicas_reduce_layer(m, l);
+    }
 }
 
 static void encode(model *m, const micro_batch *batch, model_pass pass) {
     REQUIRE(batch->tokens <= m->max_tokens && batch->sequences <= m->max_sequences);
     exchange_begin(m->ex, m->place, batch->tokens);
-    embedding_forward(m, batch, pass);
+    if (m->has_embeddings)
+        embedding_forward(m, batch, pass);
+    else
+        stage_receive_forward(m);
     model_layers_forward(m, batch, pass);
+    if (!m->has_head) stage_send_forward(m);
 }
 
-// From m->dresidual, which the head has set.
+// From m->dresidual, which the head has set, or the stage behind.
 static void encode_backward(model *m, const micro_batch *batch, model_pass pass) {
     model_layers_backward(m, batch, pass);
-    embedding_backward(m, batch, pass);
+    if (m->has_embeddings)
+        embedding_backward(m, batch, pass);
+    else
+        stage_send_backward(m);
 }
 
 void model_forward(model *m, const micro_batch *batch, model_pass pass) {
     REQUIRE(m->head == HEAD_CLASSIFIER);
     encode(m, batch, pass);
-    head_forward(m, batch, pass);
+    m->head_n = 0;
+    if (m->has_head) head_forward(m, batch, pass);
 }
 
 void model_backward(model *m, const micro_batch *batch, model_pass pass) {
     REQUIRE(m->training);
-    head_backward(m, batch, pass);
+    exchange_begin(m->ex, m->place, batch->tokens);
+    if (m->has_head)
+        head_backward(m, batch, pass);
+    else
+        stage_receive_backward(m);
     encode_backward(m, batch, pass);
 }
 
@@ -349,18 +415,18 @@ double model_masked_forward(model *m, const micro_batch *batch, const masked_tok
                             int64_t *correct) {
     REQUIRE(m->head == HEAD_MASKED_LM && masked->n <= m->masked.capacity);
     encode(m, batch, pass);
-    return masked_forward(m, batch, masked, pass, correct);
+    *correct = 0;
+    return m->has_head ? masked_forward(m, batch, masked, pass, correct) : 0;
 }
 
 void model_masked_backward(model *m, const micro_batch *batch, const masked_tokens *masked, model_pass pass,
                            float scale) {
     REQUIRE(m->training);
-    masked_backward(m, batch, masked, scale);
+    if (m->has_head) {
+        masked_backward(m, batch, masked, scale);
+    } else {
+        exchange_begin(m->ex, m->place, batch->tokens);
+        stage_receive_backward(m);
+    }
     encode_backward(m, batch, pass);
-}
-
-void model_reduce_gradients(model *m, comm *team) {
-    span before = time_span(SPAN_EXCHANGE);
-    comm_sum_floats(team, m->table.gradients, m->table.replicated);
-    time_span(before);
 }

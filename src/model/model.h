@@ -10,6 +10,10 @@
 //     classifier    pooler and classifier on the first tokens
 //     masked LM     transform and the tied word embeddings on the masked tokens
 //
+// With several stages each rank has the layers of one, the first stage the embeddings, the last the head; x goes from
+// stage to stage, the gradient at it back. Several micro-batches may be between their two passes then: each has a
+// flight, its own set of what is kept for the backward pass.
+//
 // x lies in the exchange's slots, whole on every rank; what LayerNorm keeps for the backward pass, and the head, is
 // shared out by token slices; the logits over the vocabulary by its rows.
 #ifndef PAF_MODEL_H
@@ -120,6 +124,12 @@ typedef struct {
     float *rstd[2];       // [slice]
 } layer_cache;
 
+// What is kept of a micro-batch between its two passes.
+typedef struct {
+    layer_cache *layers;                          // [stack.count]; all the same when there is no training
+    float *embedding_normalised, *embedding_rstd; // [slice, H], [slice], on the first stage
+} flight_cache;
+
 typedef enum { HEAD_CLASSIFIER, HEAD_MASKED_LM } model_head;
 
 // Of the masked rows of a micro-batch, n of them, each rank's slice is those that lie in its token slice. The
@@ -140,25 +150,33 @@ typedef struct {
 typedef struct {
     model_config config;
     model_head head;
-    int64_t classes; // of the classifier; 1: regression
+    int64_t classes;               // of the classifier; 1: regression
+    range stack;                   // the layers of this stage; arrays of layers begin with its first
+    bool has_embeddings, has_head; // those are on the first and the last stage
     const placement_share *mine;
     const placement *place;                                          // borrowed
     exchange *ex;                                                    // owned
     const char *exchange_kind;                                       // borrowed: what was asked for, or auto's choice
+    pipeline *stages;                                                // owned; NULL with one stage
+    reduction *replicas;                                             // owned; NULL with one replica
+    int64_t reduced;                                                 // whose layers' gradients are on their way: from
+                                                                     // this one on
+    bool zero;                                                       // replicas share the update
     bool training;                                                   // has gradients and caches for a backward pass
     bool recompute;                                                  // layers are computed again in the backward pass
     parameter_table table;                                           // owned
-    layer_parameters *layers;                                        // [config.layers]
+    layer_parameters *layers;                                        // [stack.count]
     linear word, position, type, embedding_norm, pooler, classifier; // bias NULL where there is none
 
     // Activations, in one arena sized for max_tokens.
     int64_t max_tokens, max_sequences, longest;
     size_t activation_size; // of the arena
     arena activations;
-    layer_cache *caches;                          // [config.layers]; all the same when there is no training
-    float *embedding_normalised, *embedding_rstd; // [slice, H], [slice]
-    float *scratch;                               // [T, widest local matrix]
-    float *dqkv;                                  // [3, heads, T, head_size]
+    int flights, flight; // how many, and which one is in use
+    flight_cache *kept;  // [flights]
+    layer_cache *caches; // [stack.count] of this flight
+    float *scratch;      // [T, widest local matrix]
+    float *dqkv;         // [3, heads, T, head_size]
     float *attention_scratch;
     float *dresidual;                          // [slice, H] gradient that goes around the branches
     float *row_buffer;                         // [slice, H]
@@ -175,6 +193,7 @@ typedef struct {
 typedef struct {
     bool train; // dropout on, and what a backward pass needs is kept; without it none may follow
     uint64_t seed, step;
+    bool final; // of a backward pass: no gradients are added any more, their sums over replicas may begin
 } model_pass;
 
 typedef struct {
@@ -182,6 +201,7 @@ typedef struct {
     int64_t classes; // HEAD_CLASSIFIER
     int64_t max_tokens, max_sequences, longest;
     int64_t max_masked; // HEAD_MASKED_LM
+    range layers;       // of this rank's stage; {0, 0}: all
     bool training, recompute;
     const char *exchange; // parallel.exchange
 } model_request;
@@ -203,14 +223,17 @@ bool model_create(model *m, const model_config *config, const model_request *req
                   const placement *place, error *err);
 void model_destroy(model *m);
 
-// Encoder and classifier. Afterwards m->logits [m->head_n, classes] belong to the sequences m->head_sequences of this
-// micro-batch, the others are on other ranks of the team. Collective over the team.
+// Micro-batches take turns: what follows keeps, or finds, what belongs to this one. Local.
+void model_take_flight(model *m, int flight);
+// Encoder and classifier; of several stages, this one's part. Afterwards m->logits [m->head_n, classes] belong to the
+// sequences m->head_sequences of this micro-batch, the others are on other ranks of the team; none before the last
+// stage. Collective over the team.
 void model_forward(model *m, const micro_batch *batch, model_pass pass);
 // From m->dlogits, set by the caller for the same sequences: accumulates all gradients of this rank. Those of
 // replicated parameters are this rank's part until model_reduce_gradients. Collective over the team.
 void model_backward(model *m, const micro_batch *batch, model_pass pass);
 // Encoder and masked-LM head: returns the sum of the masked tokens' losses and sets *correct to how many of them were
-// guessed right; the same bits on every rank of the team. Collective over the team.
+// guessed right; the same bits on every rank of the team, 0 before the last stage. Collective over the team.
 double model_masked_forward(model *m, const micro_batch *batch, const masked_tokens *masked, model_pass pass,
                             int64_t *correct);
 // The gradients of scale times that sum, accumulated as by model_backward. Collective over the team.
@@ -220,7 +243,11 @@ void model_masked_backward(model *m, const micro_batch *batch, const masked_toke
 // model_backward do between embedding and head. Backward begins from m->dresidual.
 void model_layers_forward(model *m, const micro_batch *batch, model_pass pass);
 void model_layers_backward(model *m, const micro_batch *batch, model_pass pass);
-// Sums the gradients of replicated parameters over the team; once a step. Collective over the team.
-void model_reduce_gradients(model *m, comm *team);
+// Once a step, after its last micro-batch: sums the gradients of replicated parameters over the team, of tied ones over
+// their stages, and all of them over the replicas; with zero this rank then has those of the rows that it updates.
+// Collective over the ranks of the topology.
+void model_reduce_gradients(model *m, const topology *t);
+// With zero, after the update: every replica gets what the others have updated. Collective over the replicas.
+void model_gather_parameters(model *m);
 
 #endif

@@ -29,14 +29,16 @@ static void update_row(parameter *p, double lr, const optim_settings *s, double 
                            .rate = (float)(lr / correction1),
                            .root = (float)(1 / sqrt(correction2)),
                            .epsilon = (float)s->epsilon};
-    int64_t n = parameter_count(p);
+    int64_t n = parameter_own_count(p);
+    float *value = p->value + parameter_own_first(p);
+    const float *gradient = p->gradient + parameter_own_first(p);
     if (!worth_threads(n)) {
-        update_block(p->value, p->moment1, p->moment2, p->gradient, n, u);
+        update_block(value, p->moment1, p->moment2, gradient, n, u);
         return;
     }
 #pragma omp parallel for
     for (int64_t at = 0; at < n; at += BLOCK)
-        update_block(p->value + at, p->moment1 + at, p->moment2 + at, p->gradient + at, smaller(BLOCK, n - at), u);
+        update_block(value + at, p->moment1 + at, p->moment2 + at, gradient + at, smaller(BLOCK, n - at), u);
 }
 
 void optim_adamw(parameter_table *table, const optim_settings *settings, double lr, int64_t update, double factor) {

@@ -41,16 +41,16 @@ static void values_block(float *restrict value, const float *restrict m, const f
 }
 
 static squares update_moments(const parameter *p, lamb_rule u) {
-    int64_t n = parameter_count(p);
-    if (!worth_threads(n)) return moments_block(p->moment1, p->moment2, p->gradient, p->value, n, u);
+    int64_t n = parameter_own_count(p);
+    const float *value = p->value + parameter_own_first(p), *gradient = p->gradient + parameter_own_first(p);
+    if (!worth_threads(n)) return moments_block(p->moment1, p->moment2, gradient, value, n, u);
     squares sum = {0}, blocks[SUMS];
     for (int64_t first = 0; first < n; first += SUMS * BLOCK) {
         int64_t count = smaller(n - first, SUMS * BLOCK);
 #pragma omp parallel for
         for (int64_t at = 0; at < count; at += BLOCK)
-            blocks[at / BLOCK] =
-                moments_block(p->moment1 + first + at, p->moment2 + first + at, p->gradient + first + at,
-                              p->value + first + at, smaller(BLOCK, count - at), u);
+            blocks[at / BLOCK] = moments_block(p->moment1 + first + at, p->moment2 + first + at, gradient + first + at,
+                                               value + first + at, smaller(BLOCK, count - at), u);
         for (int64_t at = 0; at < count; at += BLOCK) {
             sum.values += blocks[at / BLOCK].values;
             sum.direction += blocks[at / BLOCK].direction;
@@ -60,14 +60,15 @@ static squares update_moments(const parameter *p, lamb_rule u) {
 }
 
 static void update_values(const parameter *p, float rate, lamb_rule u) {
-    int64_t n = parameter_count(p);
+    int64_t n = parameter_own_count(p);
+    float *value = p->value + parameter_own_first(p);
     if (!worth_threads(n)) {
-        values_block(p->value, p->moment1, p->moment2, n, rate, u);
+        values_block(value, p->moment1, p->moment2, n, rate, u);
         return;
     }
 #pragma omp parallel for
     for (int64_t at = 0; at < n; at += BLOCK)
-        values_block(p->value + at, p->moment1 + at, p->moment2 + at, smaller(BLOCK, n - at), rate, u);
+        values_block(value + at, p->moment1 + at, p->moment2 + at, smaller(BLOCK, n - at), rate, u);
 }
 
 static lamb_rule rule_of(const parameter *p, const optim_settings *s, int64_t update, double factor) {
@@ -88,7 +89,7 @@ static double trust_ratio(const parameter *p, squares whole) {
 }
 
 void optim_lamb(parameter_table *table, const optim_settings *settings, double lr, int64_t update, double factor,
-                comm *team) {
+                comm *stage) {
     span before = time_span(SPAN_OPTIMIZER);
     squares *sums = memory_allocate(table->n, sizeof *sums); // a row's part on this rank, then of all
     for (size_t i = 0; i < table->n; i++) {
@@ -96,7 +97,7 @@ void optim_lamb(parameter_table *table, const optim_settings *settings, double l
         squares part = update_moments(p, rule_of(p, settings, update, factor));
         if (p->writer) sums[i] = part;
     }
-    comm_sum_doubles(team, (double *)sums, 2 * (int)table->n);
+    comm_sum_doubles(stage, (double *)sums, 2 * (int)table->n);
     for (size_t i = 0; i < table->n; i++) {
         const parameter *p = &table->rows[i];
         update_values(p, (float)(lr * trust_ratio(p, sums[i])), rule_of(p, settings, update, factor));

@@ -22,13 +22,13 @@ static double square_sum(const float *g, int64_t n) {
     return sum;
 }
 
-double optim_gradient_norm(const parameter_table *table, comm *team) {
+double optim_gradient_norm(const parameter_table *table, comm *update) {
     double sum = 0;
     for (size_t i = 0; i < table->n; i++) {
         const parameter *p = &table->rows[i];
-        if (p->writer) sum += square_sum(p->gradient, parameter_count(p));
+        if (p->writer && !p->tied) sum += square_sum(p->gradient + parameter_own_first(p), parameter_own_count(p));
     }
-    comm_sum_doubles(team, &sum, 1);
+    comm_sum_doubles(update, &sum, 1);
     return sqrt(sum);
 }
 

@@ -20,9 +20,9 @@ const option optim_options[] = {
 };
 
 void optim_update(parameter_table *table, const optim_settings *settings, double lr, int64_t update, double factor,
-                  comm *team) {
+                  comm *stage) {
     if (!strcmp(settings->optimizer, "lamb"))
-        optim_lamb(table, settings, lr, update, factor, team);
+        optim_lamb(table, settings, lr, update, factor, stage);
     else
         optim_adamw(table, settings, lr, update, factor);
 }

@@ -27,12 +27,16 @@ extern const option optim_options[];
 // and the next step is at the curve, below it.
 double optim_learning_rate(const optim_settings *settings, int64_t step, int64_t steps);
 
+// Tables may hold a part of the model (a team's, a stage's), and update a part of what they hold (zero): update are the
+// ranks that update all of it between them, each row once; stage are those of these that hold rows of the same tensors
+// (topology_update, topology_stage_update).
+
 // The norm of the whole gradient, each parameter counted once (by its writer). Sums in rank order: the same bits on
-// every rank. Collective over the team.
-double optim_gradient_norm(const parameter_table *table, comm *team);
+// every rank. Collective over update.
+double optim_gradient_norm(const parameter_table *table, comm *update);
 // The factor that clips a gradient of this norm, as torch.nn.utils.clip_grad_norm_ does; 1 where clip is 0.
 double optim_clip_factor(double norm, double clip);
-// One AdamW step (Loshchilov and Hutter, 2019) with bias correction over the rows this rank holds; update counts
+// One AdamW step (Loshchilov and Hutter, 2019) with bias correction over the rows this rank updates; update counts
 // from 1. The gradients are multiplied by factor as they are read. Rows without decay (biases, LayerNorm) are not
 // decayed.
 void optim_adamw(parameter_table *table, const optim_settings *settings, double lr, int64_t update, double factor);
@@ -41,12 +45,12 @@ void optim_adamw(parameter_table *table, const optim_settings *settings, double 
 //     u  = m' / (sqrt(v') + epsilon) + weight_decay p
 //     p -= lr (|p| / |u|) u
 // The norms are of the logical tensor, wherever its parts lie. A norm of 0 makes the ratio 1; so does a row without
-// decay (biases, LayerNorm), which has no weight_decay p either. Sums go over the team in rank order, all tensors in
-// one exchange: copies of a tensor stay the same to the bit. Collective over the team.
+// decay (biases, LayerNorm), which has no weight_decay p either. Sums go over the stage in rank order, all tensors in
+// one exchange: copies of a tensor stay the same to the bit. Collective over the stage.
 void optim_lamb(parameter_table *table, const optim_settings *settings, double lr, int64_t update, double factor,
-                comm *team);
-// One step of train.optimizer. Collective over the team.
+                comm *stage);
+// One step of train.optimizer. Collective over the stage.
 void optim_update(parameter_table *table, const optim_settings *settings, double lr, int64_t update, double factor,
-                  comm *team);
+                  comm *stage);
 
 #endif

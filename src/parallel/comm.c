@@ -42,7 +42,7 @@ static void comm_fill(comm *c, MPI_Comm mpi) {
     CHECK_MPI(MPI_Comm_rank(mpi, &c->rank));
     CHECK_MPI(MPI_Comm_size(mpi, &c->size));
     c->requests = memory_allocate(2 * (size_t)c->size, sizeof(MPI_Request));
-    if (c->size > 1) c->buffer = memory_allocate_aligned(COMM_CHUNK + (size_t)c->size, sizeof(float));
+    c->buffer = NULL;
 }
 
 static void comm_empty(comm *c) {
@@ -120,6 +120,7 @@ void comm_wait(int n, MPI_Request *requests) {
     if (done) return;
     span before = time_span(SPAN_IDLE);
     for (int64_t tests = 0; !done; tests++) {
+        reduction_progress();
         if (!comm_may_spin() || tests > SPINS) sched_yield();
         CHECK_MPI(MPI_Testall(n, requests, &done, MPI_STATUSES_IGNORE));
     }
@@ -130,6 +131,7 @@ void comm_wait(int n, MPI_Request *requests) {
 void parallel_progress(void) {
     int found;
     if (world.size > 1) CHECK_MPI(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, world.mpi, &found, MPI_STATUS_IGNORE));
+    reduction_progress();
 }
 
 // ---- small collectives
@@ -263,5 +265,6 @@ static void sum_chunk(comm *c, float *values, int64_t n) {
 
 void comm_sum_floats(comm *c, float *values, int64_t n) {
     if (c->size == 1) return;
+    if (!c->buffer) c->buffer = memory_allocate_aligned(COMM_CHUNK + (size_t)c->size, sizeof(float));
     for (int64_t at = 0; at < n; at += COMM_CHUNK) sum_chunk(c, values + at, n - at < COMM_CHUNK ? n - at : COMM_CHUNK);
 }

@@ -11,7 +11,7 @@
 struct comm {
     MPI_Comm mpi;
     int rank, size;
-    float *buffer;         // [COMM_CHUNK + size] for comm_sum_floats
+    float *buffer;         // [COMM_CHUNK + size] for comm_sum_floats, from its first call on
     MPI_Request *requests; // [2 * size]
 };
 
@@ -20,6 +20,8 @@ enum { // message tags; an exchange adds the number of its item
     TAG_GATHER = 2,
     TAG_HAND_OVER = 3,
     TAG_CLOCK = 4,
+    TAG_PIPELINE = 5,   // and its direction
+    TAG_REDUCTION = 30, // and which of its places in flight
     TAG_EXCHANGE_REDUCE = 10,
     TAG_EXCHANGE_GATHER = 20,
 };
@@ -31,5 +33,7 @@ void comm_wait(int n, MPI_Request *requests);
 // True where the ranks of this node have a core each, so that a short spin pays.
 bool comm_may_spin(void);
 int comm_count(int64_t n); // a checked cast for MPI's int counts
+// Moves the jobs of all reductions along; it waits for nothing.
+void reduction_progress(void);
 
 #endif

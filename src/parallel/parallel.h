@@ -63,6 +63,7 @@ void parallel_progress(void);
 typedef struct {
     char team[OPTION_STRING_SIZE];     // parallel.team: "1", "A+F", auto
     int64_t replicas, stages;          // parallel.replicas, parallel.stages
+    int64_t zero;                      // parallel.zero: 1 shares moments and update out over the replicas
     bool balance;                      // parallel.balance
     char profile[OPTION_STRING_SIZE];  // parallel.profile: what `paf bench kernels --write-profile` has measured
     char exchange[OPTION_STRING_SIZE]; // parallel.exchange: auto local shared mpi
@@ -83,8 +84,14 @@ typedef struct {
     int replicas, stages, team;
     int attention, ffn; // sizes of the groups; both 0 in a team of one
     int replica, stage, team_rank;
-    comm *world;     // borrowed
-    comm *team_comm; // the ranks of this rank's team, in order
+    bool zero;           // each replica keeps the moments of its share of the rows, and updates them
+    comm *world;         // borrowed
+    comm *team_comm;     // the ranks of this rank's team, in order
+    comm *stage_comm;    // the teams of this stage, one a replica
+    comm *model_comm;    // the teams of this replica, one a stage
+    comm *replicas_comm; // who holds in other replicas what this rank holds, in their order
+    comm *pipeline_comm; // who has this rank's place in the teams of other stages, in their order
+    comm *ends_comm;     // of these the first and the last stage; NULL on the others, and where there is one stage
 } topology;
 
 // The sizes of a team from its text and the number of ranks it may have; `auto` is one rank, or as even as
@@ -99,6 +106,10 @@ bool topology_create(topology *t, const parallel_settings *settings, double atte
 // each. Collective over the world.
 void topology_create_partial(topology *t, int attention, int ffn);
 void topology_destroy(topology *t);
+// The ranks that hold a stage's update between them, and those that hold the whole update: with zero all replicas have
+// a part in it, otherwise each has all of it.
+comm *topology_stage_update(const topology *t);
+comm *topology_update(const topology *t);
 // "1+1", "1": into out[32]
 void topology_team_text(char *out, int attention, int ffn);
 
@@ -146,6 +157,9 @@ typedef struct {
 // an error that says which teams would do.
 bool placement_create(placement *p, const placement_request *request, error *err);
 void placement_destroy(placement *p);
+// Consecutive layers for each stage, [stages], at least one each, so that the busiest stage has least to do: a layer
+// costs 1, what comes before the first layer and behind the last costs `first` and `last`.
+void placement_stages(range *layers, int stages, int64_t n, double first, double last);
 // The tokens of a micro-batch of which a rank sums and normalises.
 range placement_tokens(const placement *p, int rank, int64_t tokens);
 
@@ -206,5 +220,62 @@ const float *const *exchange_parts(const exchange *e, int partial, int *count);
 void exchange_gather(exchange *e, const exchange_item *slots, int n);
 // A little of every rank, size bytes, in rank order into all [team, size] on every rank.
 void exchange_collect(exchange *e, const void *mine, void *all, size_t size);
+
+// ---- schedule (schedule.c): in which order a stage takes its micro-batches ------------------------------------------
+//
+// Pure data. One forward, one backward (Narayanan et al., 2019; Megatron-LM): a stage runs ahead by as many forward
+// passes as there are stages behind it, then takes turns. Of 4 micro-batches on 3 stages:
+//
+//     stage 0    F0 F1 F2    B0 F3       B1    B2    B3
+//     stage 1       F0 F1 B0    F2 B1    F3 B2    B3
+//     stage 2          F0 B0    F1 B1    F2 B2 F3 B3
+
+typedef struct {
+    bool backward;
+    int64_t micro; // which micro-batch
+    int flight;    // where what it keeps between its two passes lies: 0 .. schedule_flights - 1
+} schedule_step;
+
+// Micro-batches between their two passes at a time, at most.
+int schedule_flights(int stage, int stages);
+// step number i, 0 .. 2 * micros - 1, of a stage.
+schedule_step schedule_at(int64_t i, int stage, int stages, int64_t micros);
+
+// ---- pipeline (pipeline.c): from stage to stage ---------------------------------------------------------------------
+//
+// Each rank of a team sends its slice of the tokens to the rank at its place in the next team, and the gradient at them
+// the other way. Nothing blocks: what is sent is copied, and what comes next is received while the rank computes.
+
+typedef struct pipeline pipeline; // opaque
+
+typedef enum { PIPELINE_FORWARD, PIPELINE_BACKWARD } pipeline_way;
+
+// For messages of at most so many floats. NULL where there is one stage.
+pipeline *pipeline_create(const topology *t, int64_t floats);
+void pipeline_destroy(pipeline *p);
+int64_t pipeline_need(const topology *t, int64_t floats); // bytes
+// To the next stage, or back to the one before. values [n] may be written again at once.
+void pipeline_send(pipeline *p, pipeline_way way, const float *values, int64_t n);
+// What the stage before sent, or the one behind; messages of n floats, in the order in which they were sent.
+void pipeline_receive(pipeline *p, pipeline_way way, float *values, int64_t n);
+
+// ---- reduction (reduction.c): over the replicas ---------------------------------------------------------------------
+//
+// The rows of a tensor are dealt out to the replicas: replica r of n sums rows [rows r / n, rows (r + 1) / n), in rank
+// order, so that all get the same bits. Jobs are done in the background, in pieces, whenever parallel_progress is
+// called; every replica adds the same jobs in the same order.
+
+typedef struct reduction reduction; // opaque
+
+reduction *reduction_create(comm *replicas); // borrowed; NULL where it is one rank
+void reduction_destroy(reduction *r);
+int64_t reduction_need(int replicas); // bytes
+range reduction_share(int64_t rows, int replica, int replicas);
+// values [rows, columns] become their sums over the replicas, in every replica or, without gather, in this one's own
+// rows; what the others then hold is undefined. Nobody may look at values until reduction_finish.
+void reduction_add_sum(reduction *r, float *values, int64_t rows, int64_t columns, bool gather);
+// Every replica gets each one's own rows.
+void reduction_add_gather(reduction *r, float *values, int64_t rows, int64_t columns);
+void reduction_finish(reduction *r); // waits until all jobs are done
 
 #endif

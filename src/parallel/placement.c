@@ -137,6 +137,24 @@ void placement_destroy(placement *p) {
     *p = (placement){0};
 }
 
+void placement_stages(range *layers, int stages, int64_t n, double first, double last) {
+    REQUIRE(n >= stages);
+    for (int s = 0; s < stages; s++) layers[s].count = 1;
+    for (int64_t left = n - stages; left > 0; left--) { // to the stage that would be done with it first
+        int least = 0;
+        double soonest = INFINITY;
+        for (int s = 0; s < stages; s++) {
+            double then = (double)layers[s].count + 1 + (s == 0 ? first : 0) + (s == stages - 1 ? last : 0);
+            if (then >= soonest) continue;
+            soonest = then;
+            least = s;
+        }
+        layers[least].count++;
+    }
+    layers[0].first = 0;
+    for (int s = 1; s < stages; s++) layers[s].first = layers[s - 1].first + layers[s - 1].count;
+}
+
 range placement_tokens(const placement *p, int rank, int64_t tokens) {
     int64_t first = tokens * rank / p->team;
     return (range){first, tokens * (rank + 1) / p->team - first};

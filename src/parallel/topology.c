@@ -10,8 +10,11 @@
     { "parallel." key, type, offsetof(parallel_settings, field), __VA_ARGS__ }
 const option parallel_options[] = {
     ROW("team", OPTION_STRING, team, "auto", 0, 0, NULL, "ranks that share a layer: 1, A+F (attention + FFN), auto"),
-    ROW("replicas", OPTION_INT, replicas, "1", 1, 1, NULL, "complete copies of the model"),
-    ROW("stages", OPTION_INT, stages, "1", 1, 1, NULL, "cuts of the model, by layers"),
+    ROW("replicas", OPTION_INT, replicas, "1", 1, 1 << 20, NULL,
+        "complete copies of the model, which share each batch"),
+    ROW("stages", OPTION_INT, stages, "1", 1, 1 << 20, NULL, "parts of the model, by layers, which work as a pipeline"),
+    ROW("zero", OPTION_INT, zero, "0", 0, 1, NULL,
+        "1: each replica keeps the optimizer's moments of a share of the model, and updates it"),
     ROW("balance", OPTION_BOOL, balance, "on", 0, 0, NULL, "let the group with less to do take a share of the other's"),
     ROW("profile", OPTION_STRING, profile, "", 0, 0, NULL,
         "balance, and team=auto, by times measured by `paf bench kernels --write-profile=FILE`"),
@@ -81,22 +84,54 @@ bool topology_parse_team(int *attention, int *ffn, const char *option_name, cons
     return true;
 }
 
+// What is left for a team when the ranks are cut into replicas and stages.
+static bool size_of_team(topology *t, const char *text, error *err) {
+    int size = comm_size(t->world), attention = 0, ffn = 0, wanted = !strcmp(text, "1");
+    int64_t teams = (int64_t)t->replicas * t->stages;
+    if (read_groups(text, &attention, &ffn)) wanted = attention + ffn;
+    t->team = (int)(size / teams);
+    if (teams == 1 || (size % teams == 0 && (!wanted || wanted == t->team))) return true;
+    return error_set(err, ERROR_INPUT,
+                     "parallel.replicas=%d x parallel.stages=%d x parallel.team=%s %s %lld ranks, but there %s %d; "
+                     "start %lld, or say otherwise what to do with %d",
+                     t->replicas, t->stages, text, wanted ? "are" : "take a multiple of",
+                     (long long)teams * (wanted ? wanted : 1), size == 1 ? "is" : "are", size,
+                     (long long)teams * (wanted ? wanted : 1), size);
+}
+
+// The communicators of a rank, whose place is known.
+static void split(topology *t) {
+    int rank = comm_rank(t->world), place = t->replica * t->team + t->team_rank;
+    bool end = t->stage == 0 || t->stage == t->stages - 1;
+    t->team_comm = comm_split(t->world, rank / t->team, rank);
+    t->stage_comm = comm_split(t->world, t->stage, rank);
+    t->model_comm = comm_split(t->world, t->replica, rank);
+    t->replicas_comm = comm_split(t->world, t->stage * t->team + t->team_rank, rank);
+    t->pipeline_comm = comm_split(t->world, place, rank);
+    t->ends_comm = comm_split(t->pipeline_comm, end && t->stages > 1 ? 0 : 1 + t->stage, rank);
+    if (end && t->stages > 1) return;
+    comm_free(t->ends_comm);
+    t->ends_comm = NULL;
+}
+
+comm *topology_stage_update(const topology *t) { return t->zero ? t->stage_comm : t->team_comm; }
+comm *topology_update(const topology *t) { return t->zero ? t->world : t->model_comm; }
+
 bool topology_create(topology *t, const parallel_settings *settings, double attention_work, double ffn_work,
                      int64_t heads, error *err) {
-    *t = (topology){.replicas = (int)settings->replicas, .stages = (int)settings->stages, .world = comm_world()};
-    int size = comm_size(t->world), rank = comm_rank(t->world), teams = t->replicas * t->stages;
-    if (size % teams)
-        return error_set(err, ERROR_INPUT,
-                         "%d ranks cannot be cut into %d replicas x %d stages; start a multiple of %d", size,
-                         t->replicas, t->stages, teams);
-    t->team = size / teams;
+    *t = (topology){.replicas = (int)settings->replicas,
+                    .stages = (int)settings->stages,
+                    .zero = settings->zero && settings->replicas > 1,
+                    .world = comm_world()};
+    if (!size_of_team(t, settings->team, err)) return false;
     if (!topology_parse_team(&t->attention, &t->ffn, "parallel.team", settings->team, t->team, attention_work, ffn_work,
                              heads, err))
         return false;
+    int rank = comm_rank(t->world);
     t->team_rank = rank % t->team;
     t->replica = rank / t->team % t->replicas;
     t->stage = rank / t->team / t->replicas;
-    t->team_comm = comm_split(t->world, rank / t->team, t->team_rank);
+    split(t);
     return true;
 }
 
@@ -109,6 +144,13 @@ void topology_create_partial(topology *t, int attention, int ffn) {
     t->ffn = inside ? ffn : 0;
     t->team_rank = inside ? rank : 0;
     t->team_comm = comm_split(t->world, inside ? 0 : rank, t->team_rank);
+    t->stage_comm = comm_split(t->world, inside ? 0 : rank, t->team_rank);
+    t->model_comm = comm_split(t->world, inside ? 0 : rank, t->team_rank);
+    t->replicas_comm = comm_split(t->world, rank, 0);
+    t->pipeline_comm = comm_split(t->world, rank, 0);
 }
 
-void topology_destroy(topology *t) { comm_free(t->team_comm); }
+void topology_destroy(topology *t) {
+    comm *const all[] = {t->team_comm, t->stage_comm, t->model_comm, t->replicas_comm, t->pipeline_comm, t->ends_comm};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) comm_free(all[i]);
+}

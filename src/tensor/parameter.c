@@ -26,6 +26,7 @@ size_t parameter_add(parameter_table *table, const char *name, int dimensions, i
         p.size[d] = count;
         if (!count) p.size[0] = p.size[1] = 0;
     }
+    p.own_rows = p.size[0];
     table->rows = memory_grow(table->rows, table->n, &table->capacity, sizeof *table->rows);
     table->rows[table->n] = p;
     return table->n++;
@@ -39,16 +40,26 @@ parameter *parameter_find(const parameter_table *table, const char *name) {
     return NULL;
 }
 
-static int64_t padded_count(const parameter *p) {
-    return (parameter_count(p) + ALIGNED_FLOATS - 1) / ALIGNED_FLOATS * ALIGNED_FLOATS;
+void parameter_own(parameter *p, int64_t first, int64_t rows) {
+    REQUIRE(first >= 0 && rows >= 0 && first + rows <= p->size[0]);
+    p->own_first = first;
+    p->own_rows = rows;
 }
+
+int64_t parameter_own_first(const parameter *p) { return p->own_first * p->size[1]; }
+int64_t parameter_own_count(const parameter *p) { return p->own_rows * p->size[1]; }
+
+static int64_t padded(int64_t floats) { return (floats + ALIGNED_FLOATS - 1) / ALIGNED_FLOATS * ALIGNED_FLOATS; }
+
+static int64_t padded_count(const parameter *p) { return padded(parameter_count(p)); }
 
 static float *allocate_floats(int64_t n) { return memory_allocate_aligned((size_t)n, sizeof(float)); }
 
 void parameter_measure(parameter_table *table) {
-    table->replicated = table->total = 0;
+    table->replicated = table->total = table->owned = 0;
     for (size_t i = 0; i < table->n; i++) {
         table->total += padded_count(&table->rows[i]);
+        table->owned += padded(parameter_own_count(&table->rows[i]));
         if (table->rows[i].split == SPLIT_NONE) table->replicated += padded_count(&table->rows[i]);
     }
 }
@@ -58,18 +69,19 @@ void parameter_allocate(parameter_table *table, bool gradients, bool moments) {
     table->values = allocate_floats(table->total);
     if (gradients) table->gradients = allocate_floats(table->total);
     if (moments) {
-        table->moments1 = allocate_floats(table->total);
-        table->moments2 = allocate_floats(table->total);
+        table->moments1 = allocate_floats(table->owned);
+        table->moments2 = allocate_floats(table->owned);
     }
-    int64_t front = 0, back = table->replicated;
+    int64_t front = 0, back = table->replicated, own = 0;
     for (size_t i = 0; i < table->n; i++) {
         parameter *p = &table->rows[i];
         int64_t *at = p->split == SPLIT_NONE ? &front : &back;
         p->value = table->values + *at;
         if (gradients) p->gradient = table->gradients + *at;
         if (moments) {
-            p->moment1 = table->moments1 + *at;
-            p->moment2 = table->moments2 + *at;
+            p->moment1 = table->moments1 + own;
+            p->moment2 = table->moments2 + own;
+            own += padded(parameter_own_count(p));
         }
         *at += padded_count(p);
     }

@@ -221,9 +221,12 @@ typedef struct {
     int64_t size[2];       // {0, 0} where this rank holds nothing
     bool decay;            // weight decay applies
     bool writer; // this rank is the lowest owner of its rectangle in the team: counts in norms, writes checkpoints
+    bool tied;   // another stage has the tensor, too, and counts and writes it
+    int64_t own_first, own_rows; // of this rank's rows, those that it updates and has moments of; all, until
+                                 // parameter_own says otherwise
     parameter_initial initial;
     float *value, *gradient;  // [size[0], size[1]], in the table's arenas
-    float *moment1, *moment2; // NULL where there is no optimizer
+    float *moment1, *moment2; // [own_rows, size[1]]; NULL where there is no optimizer
 } parameter;
 
 typedef struct {
@@ -231,16 +234,24 @@ typedef struct {
     size_t n, capacity;
     // Replicated tensors lie together at the front of the arenas, so that one reduction sums their gradients:
     //     | SPLIT_NONE rows | rows that are split |
-    int64_t replicated;                              // floats of the front part, padding included
-    int64_t total;                                   // floats in all, padding included
-    float *values, *gradients, *moments1, *moments2; // [total]; moments NULL where there is no optimizer
+    int64_t replicated;         // floats of the front part, padding included
+    int64_t total;              // floats in all, padding included
+    int64_t owned;              // of those that this rank updates
+    bool duplicate;             // another replica has the same, and writes it
+    float *values, *gradients;  // [total]
+    float *moments1, *moments2; // [owned]; NULL where there is no optimizer
 } parameter_table;
 
 // Adds a row and returns its index; the split dimension's own range is [first, first + count). A vector has columns 1.
 size_t parameter_add(parameter_table *table, const char *name, int dimensions, int64_t rows, int64_t columns,
                      parameter_split split, int64_t first, int64_t count, bool writer, bool decay,
                      parameter_initial initial);
-// Says how much there is: table->replicated and table->total.
+// This rank updates only so many of its rows; before parameter_measure.
+void parameter_own(parameter *p, int64_t first, int64_t rows);
+// The part of value and gradient that this rank updates: where it begins, and how many elements it has.
+int64_t parameter_own_first(const parameter *p);
+int64_t parameter_own_count(const parameter *p);
+// Says how much there is: table->replicated, table->total and table->owned.
 void parameter_measure(parameter_table *table);
 // Lays out and allocates values and, if wanted, gradients and moments (zeroed).
 void parameter_allocate(parameter_table *table, bool gradients, bool moments);

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-// Logits of every example, [n, classes], whole on every rank: each is computed by one rank of the team, and the sum
+// Logits of every example, [n, classes], whole on every rank: each is computed by one rank of them all, and the sum
 // with the others' zeros is exact.
 static float *all_logits(session *s, const dataset *d, const char *what) {
     model *m = &s->model;
@@ -10,7 +10,9 @@ static float *all_logits(session *s, const dataset *d, const char *what) {
     float *logits = memory_allocate((size_t)(d->n * classes), sizeof *logits);
     batch examples = {0};
     batch_range(&examples, d, 0, d->n);
+    batch_deal(&examples, s->topo.replica, s->topo.replicas);
     batch_sort(&examples);
+    model_take_flight(m, 0);
     micro_batch part = micro_batch_create(m->max_tokens, m->max_sequences);
     double last = time_now();
     for (int64_t at = 0; at < examples.n;) {
@@ -24,7 +26,7 @@ static float *all_logits(session *s, const dataset *d, const char *what) {
             log_progress("evaluating %s: %lld/%lld", what, (long long)at, (long long)examples.n);
         }
     }
-    comm_sum_floats(s->topo.team_comm, logits, d->n * classes);
+    comm_sum_floats(s->topo.world, logits, d->n * classes);
     micro_batch_destroy(&part);
     batch_destroy(&examples);
     return logits;

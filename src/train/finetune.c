@@ -13,12 +13,22 @@ typedef struct {
 
 // ---- what is learnt
 
+static void sample(trainer *t) {
+    const finetuner *f = (const finetuner *)t;
+    const train_settings *train = t->plan.train;
+    batch_sample(&t->samples, &f->train, f->strata.n ? &f->strata : NULL, train->seed, t->done, train->batch);
+}
+
+static int64_t pack(trainer *t, int64_t at, int flight) {
+    return micro_batch_pack(&t->packed[flight], &((finetuner *)t)->train, &t->samples, at, t->samples.n);
+}
+
 // The losses and their gradients of the sequences whose head this rank computed.
-static double loss_backward(finetuner *f) {
+static double compute_losses(finetuner *f, const micro_batch *packed) {
     model *m = &f->t.s.model;
     double sum = 0;
     for (int64_t i = 0; i < m->head_n; i++) {
-        int64_t example = f->t.packed.examples[m->head_sequences[i]];
+        int64_t example = packed->examples[m->head_sequences[i]];
         float *d = m->dlogits + i * m->classes;
         const float *logits = m->logits + i * m->classes;
         sum += f->t.s.task.regression ? squared_error(d, logits, &f->train.targets[example], 1, 1)
@@ -27,21 +37,16 @@ static double loss_backward(finetuner *f) {
     return sum;
 }
 
-static step_work work(trainer *t, model_pass pass) {
-    finetuner *f = (finetuner *)t;
-    const train_settings *train = t->plan.train;
-    batch_sample(&t->samples, &f->train, f->strata.n ? &f->strata : NULL, train->seed, t->done, train->batch);
-    batch_cut(&t->samples, t->packed.token_capacity, t->packed.sequence_capacity);
-    step_work w = {.count = (double)train->batch, .heads = (double)train->batch};
-    for (int64_t at = 0; at < t->samples.n;) {
-        at = micro_batch_pack(&t->packed, &f->train, &t->samples, at, t->samples.n);
-        model_forward(&t->s.model, &t->packed, pass);
-        w.loss += loss_backward(f);
-        model_backward(&t->s.model, &t->packed, pass);
-        step_work_add(&w, &t->packed);
-    }
-    return w;
+static void forward(trainer *t, int flight, model_pass pass, step_work *work) {
+    const micro_batch *packed = &t->packed[flight];
+    model_forward(&t->s.model, packed, pass);
+    work->loss += compute_losses((finetuner *)t, packed);
+    if (!trainer_counts(t)) return;
+    work->count += (double)packed->sequences;
+    work->heads += (double)packed->sequences;
 }
+
+static void backward(trainer *t, int flight, model_pass pass) { model_backward(&t->s.model, &t->packed[flight], pass); }
 
 static json_t *evaluate(trainer *t, double *loss) {
     evaluation e;
@@ -87,7 +92,11 @@ static bool same_state(const trainer *t, const json_t *state, error *err) {
 static const objective finetuning = {
     .split = "dev",
     .chosen_by = "the best mean of the dev split's metrics; last is the end of training",
-    .work = work,
+    .items = "examples",
+    .sample = sample,
+    .pack = pack,
+    .forward = forward,
+    .backward = backward,
     .evaluate = evaluate,
     .score = metrics_mean,
     .head_work = head_work,
@@ -142,7 +151,7 @@ static bool prepare(finetuner *f, error *err) {
     t->s.optimizer = t->plan.optim->optimizer;
     t->s.step_tokens = (double)train->batch * (double)f->train.starts[f->train.n] / (double)f->train.n;
     if (!session_build(&t->s, t->plan.parallel, session_typical_length(longer), request, err)) return false;
-    t->packed = micro_batch_create(tokens, sequences);
+    trainer_create_packed(t);
     return true;
 }
 

@@ -59,7 +59,7 @@ typedef struct {
     json_t *metrics;    // NULL without labels
 } evaluation;
 
-// Every example of d once, in file order; the same result on every rank. Collective over the team.
+// Every example of d once, in file order; the same result on every rank. Collective over the world.
 void evaluation_run(evaluation *e, session *s, const dataset *d, const char *what);
 void evaluation_destroy(evaluation *e);
 
@@ -132,23 +132,28 @@ void trainer_catch_signals(const comm *world);
 // Has any rank been asked so far? The same answer on every rank. Collective over the world.
 bool trainer_asked_to_stop(comm *world);
 
-// What a step has done before its gradients are summed over ranks: gradients of the sum of all losses.
+// What this rank adds to a step, whose gradients are of the sum of all losses; summed over ranks it is the step's.
 typedef struct {
-    double loss;    // this rank's part of the sum
-    double count;   // what the sum over all ranks is divided by, and the gradients
-    double tokens;  // of the step
-    double squares; // sum of the squared lengths of its sequences
+    double loss;
+    double count; // what the losses' sum is divided by, and the gradients
+    double tokens;
+    double squares; // the sum of the squared lengths of its sequences
     double heads;   // rows that pass through the head, for its share of the work
 } step_work;
-
-void step_work_add(step_work *w, const micro_batch *b); // its tokens and squares
 
 // What a run learns: fine-tuning and pretraining fill one in each.
 typedef struct {
     const char *task;              // NULL: the session's
     const char *split, *chosen_by; // for results.json
-    // Forward and backward over the global batch of step t->done. Collective over the world.
-    step_work (*work)(trainer *t, model_pass pass);
+    const char *items;             // examples, sequences
+    // The global batch of step t->done, into t->samples.
+    void (*sample)(trainer *t);
+    // Packs item `at` and those that go with it into the flight's micro-batch; returns the first item that is left.
+    int64_t (*pack)(trainer *t, int64_t at, int flight);
+    // The passes over the flight's micro-batch, pack's last where there is but one flight. Forward adds to *work losses
+    // and, on one rank of a replica, counts and heads. Collective over the team.
+    void (*forward)(trainer *t, int flight, model_pass pass, step_work *work);
+    void (*backward)(trainer *t, int flight, model_pass pass);
     // On what is not trained on; the caller's reference. Collective over the world.
     json_t *(*evaluate)(trainer *t, double *loss);
     double (*score)(const json_t *metrics); // the larger, the better
@@ -164,8 +169,8 @@ struct trainer {
     const objective *what;
     training_plan plan;
     session s;
-    batch samples;      // of the current step
-    micro_batch packed; // the current one
+    batch samples;       // of the current step; from batch_deal on, this replica's
+    micro_batch *packed; // [s.model.flights]
     run run;
     progress progress;
     trace trace;
@@ -186,6 +191,10 @@ bool trainer_open_init(trainer *t, const checkpoint **init, error *err);
 // Collective over the world; the same error on every rank.
 bool trainer_run(trainer *t, const char *default_name, error *err);
 void trainer_destroy(trainer *t);
+// The micro-batches of all flights, once the session is built.
+void trainer_create_packed(trainer *t);
+// One rank of each replica counts what its ranks have in common: the first of those that have the head.
+bool trainer_counts(const trainer *t);
 
 // Of one step; the same on every rank.
 typedef struct {

@@ -122,7 +122,7 @@ bool keep_resume(trainer *t, error *err) {
     return ok;
 }
 
-// Says which tensors are the checkpoint's and which are new, by their number and the first of them.
+// Tensors to tell of: their number and the first of them.
 typedef struct {
     int64_t n;
     char first[128];
@@ -147,15 +147,30 @@ static bool may_be_new(const char *name, void *context) {
     return is_head(name);
 }
 
-bool keep_start_from(trainer *t, error *err) {
-    tensor_list fresh = {0}, unused = {0};
-    const parameter_table *table = &t->s.model.table;
-    if (!checkpoint_load(&t->init, t->s.topo.world, &t->s.model.table, false, may_be_new, &fresh, err)) return false;
+// The checkpoint's tensors that no stage has. Collective over the world.
+static tensor_list find_unused(const trainer *t) {
+    tensor_list unused = {0};
+    const json_t *tensors = json_object_get(t->init.manifest, "tensors");
+    size_t n = json_object_size(tensors), i = 0;
+    double *used = memory_allocate(n, sizeof *used);
     const char *name;
     json_t *tensor;
-    json_object_foreach(json_object_get(t->init.manifest, "tensors"), name, tensor) {
-        if (!parameter_find(table, name)) add_tensor(&unused, name);
+    json_object_foreach((json_t *)tensors, name, tensor) used[i++] = parameter_find(&t->s.model.table, name) != NULL;
+    comm_sum_doubles(t->s.topo.world, used, (int)n);
+    i = 0;
+    json_object_foreach((json_t *)tensors, name, tensor) {
+        if (used[i++] == 0) add_tensor(&unused, name);
     }
+    memory_free(used);
+    return unused;
+}
+
+bool keep_start_from(trainer *t, error *err) {
+    tensor_list fresh = {0};
+    const topology *topo = &t->s.topo;
+    if (!checkpoint_load(&t->init, topo->world, &t->s.model.table, false, may_be_new, &fresh, err)) return false;
+    comm_broadcast(topo->world, &fresh, sizeof fresh, comm_size(topo->world) - 1); // heads are on the last stage
+    tensor_list unused = find_unused(t);
     log_info("started from %s", t->init.path);
     log_tensors("new, as initialised", &fresh);
     log_tensors("in the checkpoint, and not used", &unused);

@@ -11,50 +11,54 @@ typedef struct {
     sequences sequences[SHARDS_SPLITS];
     masking masking;
     masked_tokens masked; // of the current micro-batch
-    batch heldout;        // what is evaluated on
+    batch heldout;        // what is evaluated on; this replica's part
+    int64_t heldout_n;    // the sequences of all parts
 } pretrainer;
 
 // ---- what is learnt
 
-// The next micro-batch of b, from item `at` on; the first item that is left. Shards that cannot be read in the middle
-// of a step, on whichever rank, are a failure of the machine: the run ends, and resumes.
-static int64_t next_micro_batch(pretrainer *p, shards_split split, const batch *b, int64_t at, random_stream masks) {
+// Packs a micro-batch of b, from item `at` on; the first item that is left. Shards that cannot be read in the middle of
+// a step, on whichever rank, are a failure of the machine: the run ends, and resumes.
+static int64_t pack_masked(pretrainer *p, shards_split split, const batch *b, int64_t at, int flight,
+                           random_stream masks) {
     error err = {0};
     int64_t next;
-    if (!sequences_pack(&p->t.packed, &p->sequences[split], b, at, b->n, &next, &err)) FATAL("%s", err.text);
-    masking_apply(&p->masking, &p->masked, &p->t.packed, masks);
+    micro_batch *packed = &p->t.packed[flight];
+    if (!sequences_pack(packed, &p->sequences[split], b, at, b->n, &next, &err)) FATAL("%s", err.text);
+    masking_apply(&p->masking, &p->masked, packed, masks);
     return next;
 }
 
-// Steps of large batches are long, too.
-static void show_progress(double *last, const trainer *t, const char *what, int64_t done, int64_t n) {
-    if (time_now() - *last < 0.5) return;
-    *last = time_now();
-    log_progress("step %lld/%lld, %s: %lld/%lld sequences", (long long)t->done, (long long)t->steps, what,
-                 (long long)done, (long long)n);
+static void sample(trainer *t) {
+    pretrainer *p = (pretrainer *)t;
+    const train_settings *train = t->plan.train;
+    sequences_sample(&t->samples, &p->sequences[SHARDS_TRAIN], train->seed, t->done, train->batch);
 }
 
-static step_work work(trainer *t, model_pass pass) {
-    pretrainer *p = (pretrainer *)t;
-    int64_t size = t->plan.train->batch;
-    random_stream masks = random_stream_create(pass.seed, RANDOM_MASKING, pass.step, 0);
-    sequences_sample(&t->samples, &p->sequences[SHARDS_TRAIN], pass.seed, t->done, size);
-    batch_cut(&t->samples, t->packed.token_capacity, t->packed.sequence_capacity);
-    step_work w = {0};
-    double loss = 0, last = time_now();
-    for (int64_t at = 0; at < size;) {
-        int64_t correct;
-        at = next_micro_batch(p, SHARDS_TRAIN, &t->samples, at, masks);
-        loss += model_masked_forward(&t->s.model, &t->packed, &p->masked, pass, &correct);
-        model_masked_backward(&t->s.model, &t->packed, &p->masked, pass, 1);
-        w.count += (double)p->masked.n;
-        step_work_add(&w, &t->packed);
-        show_progress(&last, t, "the next", at, size);
-    }
-    w.heads = w.count;
-    if (w.count == 0) w.count = 1;
-    if (t->s.topo.team_rank == 0) w.loss = loss; // every rank of the team has it
-    return w;
+static int64_t pack(trainer *t, int64_t at, int flight) {
+    random_stream masks = random_stream_create(t->plan.train->seed, RANDOM_MASKING, (uint64_t)t->done, 0);
+    return pack_masked((pretrainer *)t, SHARDS_TRAIN, &t->samples, at, flight, masks);
+}
+
+static void forward(trainer *t, int flight, model_pass pass, step_work *work) {
+    const pretrainer *p = (const pretrainer *)t;
+    int64_t correct;
+    double loss = model_masked_forward(&t->s.model, &t->packed[flight], &p->masked, pass, &correct);
+    if (!trainer_counts(t)) return;
+    work->loss += loss; // every rank of the team has it
+    work->count += (double)p->masked.n;
+    work->heads += (double)p->masked.n;
+}
+
+static void backward(trainer *t, int flight, model_pass pass) {
+    model_masked_backward(&t->s.model, &t->packed[flight], &((pretrainer *)t)->masked, pass, 1);
+}
+
+static void show_progress(double *last, const trainer *t, int64_t done, int64_t n) {
+    if (time_now() - *last < 0.5) return;
+    *last = time_now();
+    log_progress("step %lld/%lld, evaluating held-out text: %lld/%lld sequences", (long long)t->done,
+                 (long long)t->steps, (long long)done, (long long)n);
 }
 
 // The masks, too, are the same at every evaluation, and in every run with these shards and data options.
@@ -62,25 +66,30 @@ static json_t *evaluate(trainer *t, double *loss) {
     pretrainer *p = (pretrainer *)t;
     const batch *b = &p->heldout;
     random_stream masks = random_stream_create(0, RANDOM_MASKING, 0, 1);
-    double sum = 0, count = 0, right = 0, last = time_now();
+    double sums[3] = {0}, last = time_now(); // of losses, masked tokens, and those that were guessed right
+    model_take_flight(&t->s.model, 0);
     for (int64_t at = 0; at < b->n;) {
         int64_t correct;
-        at = next_micro_batch(p, SHARDS_HELDOUT, b, at, masks);
-        sum += model_masked_forward(&t->s.model, &t->packed, &p->masked, (model_pass){.train = false}, &correct);
-        count += (double)p->masked.n;
-        right += (double)correct;
-        show_progress(&last, t, "evaluating held-out text", at, b->n);
+        at = pack_masked(p, SHARDS_HELDOUT, b, at, 0, masks);
+        double part =
+            model_masked_forward(&t->s.model, &t->packed[0], &p->masked, (model_pass){.train = false}, &correct);
+        show_progress(&last, t, at, b->n);
+        if (!trainer_counts(t)) continue;
+        sums[0] += part;
+        sums[1] += (double)p->masked.n;
+        sums[2] += (double)correct;
     }
-    if (count == 0) count = 1;
-    *loss = sum / count;
-    return json_pack("{s:f, s:f}", "perplexity", exp(fmin(*loss, 709)), "masked_accuracy", right / count);
+    comm_sum_doubles(t->s.topo.world, sums, 3);
+    double count = sums[1] > 0 ? sums[1] : 1;
+    *loss = sums[0] / count;
+    return json_pack("{s:f, s:f}", "perplexity", exp(fmin(*loss, 709)), "masked_accuracy", sums[2] / count);
 }
 
 static double score(const json_t *metrics) { return -json_number_value(json_object_get(metrics, "perplexity")); }
 
 static double head_work(const trainer *t) { return model_masked_work(&t->s.config); }
 
-static int64_t examples(const trainer *t) { return ((const pretrainer *)t)->heldout.n; }
+static int64_t examples(const trainer *t) { return ((const pretrainer *)t)->heldout_n; }
 
 static void add_state(const trainer *t, json_t *state) {
     const pretrainer *p = (const pretrainer *)t;
@@ -107,7 +116,11 @@ static const objective pretraining = {
     .task = "masked_lm",
     .split = "heldout",
     .chosen_by = "the lowest loss on held-out text; last is the end of training",
-    .work = work,
+    .items = "sequences",
+    .sample = sample,
+    .pack = pack,
+    .forward = forward,
+    .backward = backward,
     .evaluate = evaluate,
     .score = score,
     .head_work = head_work,
@@ -184,6 +197,7 @@ static bool load_data(pretrainer *p, error *err) {
         sequences_sample(&p->heldout, heldout, 0, 0, data->heldout);
     else
         sequences_range(&p->heldout, heldout, 0, heldout->n);
+    p->heldout_n = p->heldout.n;
     return true;
 }
 
@@ -266,7 +280,8 @@ static bool prepare(pretrainer *p, error *err) {
     t->s.optimizer = t->plan.optim->optimizer;
     t->s.step_tokens = (double)train->batch * (double)q->tokens / (double)q->n;
     if (!session_build(&t->s, t->plan.parallel, typical_length(q), request, err)) return false;
-    t->packed = micro_batch_create(tokens, count);
+    batch_deal(&p->heldout, t->s.topo.replica, t->s.topo.replicas);
+    trainer_create_packed(t);
     p->masked = masked_tokens_create(capacity);
     return true;
 }

@@ -156,22 +156,26 @@ int64_t session_need(const session *s) {
     return m.parameters + m.gradients + m.moments + m.activations + m.exchange;
 }
 
-// A line a rank.
+// A line a rank of the first replica.
 static void log_plan(const session *s) {
     const double mib = 1 << 20;
     const placement_share *p = s->model.mine;
     model_memory m = model_need(&s->model, &s->topo);
-    char team[32];
+    char team[32], layout[64], layers[64];
     topology_team_text(team, s->topo.attention, s->topo.ffn);
-    log_info("%s, team %s", model_design_name(s->config.design), team);
+    snprintf(layout, sizeof layout, s->topo.replicas * s->topo.stages > 1 ? ", replicas %d, stages %d" : "",
+             s->topo.replicas, s->topo.stages);
+    snprintf(layers, sizeof layers, s->topo.stages > 1 ? " layers %lld to %lld," : "",
+             (long long)s->model.stack.first + 1, (long long)(s->model.stack.first + s->model.stack.count));
+    log_info("%s, team %s%s%s", model_design_name(s->config.design), team, layout, s->topo.zero ? ", zero" : "");
     char *mine = memory_format(
-        "rank %d: heads %lld, neurons %lld, vocabulary rows %lld, %.0f %% of the FLOP; %.0f MiB: "
+        "rank %d:%s heads %lld, neurons %lld, vocabulary rows %lld, %.0f %% of the FLOP; %.0f MiB: "
         "parameters %.0f, gradients %.0f, moments %.0f, activations %.0f, exchange %.0f",
-        comm_rank(s->topo.world), (long long)p->heads.count, (long long)p->neurons.count,
+        comm_rank(s->topo.world), layers, (long long)p->heads.count, (long long)p->neurons.count,
         (long long)p->vocabulary.count, 100 * p->work, (double)session_need(s) / mib, (double)m.parameters / mib,
         (double)m.gradients / mib, (double)m.moments / mib, (double)m.activations / mib, (double)m.exchange / mib);
-    char **all = comm_gather_texts(s->topo.world, mine);
-    for (int r = 0; r < comm_size(s->topo.world); r++) {
+    char **all = comm_gather_texts(s->topo.model_comm, mine);
+    for (int r = 0; r < comm_size(s->topo.model_comm); r++) {
         log_info("  %s", all[r]);
         memory_free(all[r]);
     }
@@ -218,14 +222,32 @@ static bool read_costs(const session *s, placement_cost *cost, const char *path,
     return true;
 }
 
+// Stages are cut by work: where tokens are masked, the last stage has their projection onto the vocabulary, too.
+static bool cut_stages(session *s, double length, model_request *request, error *err) {
+    int64_t layers = s->config.layers;
+    int stages = s->topo.stages;
+    if (stages > layers)
+        return error_set(err, ERROR_INPUT, "parallel.stages is %d, but the model has %lld layers, one a stage at least",
+                         stages, (long long)layers);
+    placement_cost cost = model_cost(&s->config, length);
+    double layer =
+        placement_rank_cost(&cost, s->config.heads, 0) + placement_rank_cost(&cost, 0, s->config.intermediate);
+    double head = (double)request->max_masked / (double)request->max_tokens * model_masked_work(&s->config);
+    range *all = memory_allocate((size_t)stages, sizeof *all);
+    placement_stages(all, stages, layers, 0, head / layer);
+    request->layers = all[s->topo.stage];
+    memory_free(all);
+    return true;
+}
+
 static bool plan(session *s, const parallel_settings *parallel, double length, const placement_cost *cost,
-                 const model_request *request, error *err) {
+                 model_request *request, error *err) {
     int64_t heads = s->config.heads, neurons = s->config.intermediate;
     double attention = placement_rank_cost(cost, heads, 0), ffn = placement_rank_cost(cost, 0, neurons);
     if (!topology_create(&s->topo, parallel, attention, ffn, heads, err)) return false;
     placement_request wanted = model_placement_request(&s->config, &s->topo, parallel->balance, length);
     wanted.cost = *cost;
-    if (!placement_create(&s->place, &wanted, err)) return false;
+    if (!placement_create(&s->place, &wanted, err) || !cut_stages(s, length, request, err)) return false;
     model_plan(&s->model, &s->config, request, &s->topo, &s->place);
     return true;
 }

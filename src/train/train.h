@@ -235,9 +235,11 @@ double metrics_mean(const json_t *metrics);
 
 // Before the first micro-batch: the gradients are zeroed.
 void train_step_begin(model *m);
-// After the last: the gradients, of a sum of `count` losses, are summed over the team, divided by count and clipped,
-// and the weights updated; update counts from 1. Returns the gradient's norm before clipping. Collective over the team.
-double train_step_end(model *m, const optim_settings *optim, double lr, int64_t update, double count, comm *team);
+// After the last: the gradients, of a sum of `count` losses, are summed over all ranks, divided by count and clipped,
+// and the weights updated; update counts from 1. Returns the gradient's norm before clipping. Collective over the ranks
+// of the topology.
+double train_step_end(model *m, const topology *t, const optim_settings *optim, double lr, int64_t update,
+                      double count);
 
 // ---- profiles (session.c) ------------------------------------------------------------------------------------------
 

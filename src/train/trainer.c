@@ -141,12 +141,13 @@ static bool write_results(trainer *t, error *err) {
     char team[32];
     topology_team_text(team, t->s.topo.attention, t->s.topo.ffn);
     json_t *results =
-        json_pack("{s:s, s:s, s:s, s:I, s:O?, s:I, s:{s:O?, s:I}, s:I, s:I, s:s, s:i, s:f, s:s, s:s}", "task",
+        json_pack("{s:s, s:s, s:s, s:I, s:O?, s:I, s:{s:O?, s:I}, s:I, s:I, s:s, s:i, s:i, s:i, s:f, s:s, s:s}", "task",
                   task_name(t), "split", t->what->split, "design", model_design_name(t->s.config.design), "examples",
                   (json_int_t)t->what->examples(t), "metrics", t->best, "step", (json_int_t)t->best_step, "last",
                   "metrics", t->last, "step", (json_int_t)t->evaluated_at, "steps", (json_int_t)t->steps, "seed",
-                  (json_int_t)t->plan.train->seed, "team", team, "ranks", comm_size(t->s.topo.world), "train_seconds",
-                  t->train_seconds, "version", PAF_VERSION, "chosen_by", t->what->chosen_by);
+                  (json_int_t)t->plan.train->seed, "team", team, "replicas", t->s.topo.replicas, "stages",
+                  t->s.topo.stages, "ranks", comm_size(t->s.topo.world), "train_seconds", t->train_seconds, "version",
+                  PAF_VERSION, "chosen_by", t->what->chosen_by);
     REQUIRE(results);
     run_write_results(&t->run, results, err);
     if (!comm_agree(t->s.topo.world, err)) return false;
@@ -218,10 +219,19 @@ bool trainer_run(trainer *t, const char *default_name, error *err) {
     return ok;
 }
 
+void trainer_create_packed(trainer *t) {
+    const model *m = &t->s.model;
+    t->packed = memory_allocate((size_t)m->flights, sizeof *t->packed);
+    for (int f = 0; f < m->flights; f++) t->packed[f] = micro_batch_create(m->max_tokens, m->max_sequences);
+}
+
+bool trainer_counts(const trainer *t) { return t->s.model.has_head && t->s.topo.team_rank == 0; }
+
 void trainer_destroy(trainer *t) {
     run_close(&t->run);
     trace_close(&t->trace);
-    micro_batch_destroy(&t->packed);
+    for (int f = 0; t->packed && f < t->s.model.flights; f++) micro_batch_destroy(&t->packed[f]);
+    memory_free(t->packed);
     batch_destroy(&t->samples);
     checkpoint_close(&t->init);
     json_decref(t->best);

@@ -246,6 +246,37 @@ static void test_cut_in_order(void **state) {
     dataset_destroy(&d);
 }
 
+// Replicas serve every item once, in sampling order, and like numbers of items and tokens each.
+static void test_deal(void **state) {
+    (void)state;
+    dataset d = made_up(29);
+    batch whole = {0}, b = {0};
+    batch_range(&whole, &d, 0, d.n);
+    for (int replicas = 1; replicas <= 40; replicas++) {
+        int seen[29] = {0};
+        int64_t tokens[40] = {0}, most = 0, least = INT64_MAX;
+        for (int r = 0; r < replicas; r++) {
+            batch_range(&b, &d, 0, d.n);
+            batch_deal(&b, r, replicas);
+            assert_true(b.n == d.n / replicas || b.n == d.n / replicas + 1);
+            for (int64_t i = 0; i < b.n; i++) {
+                const batch_item *item = &b.list[i], *same = &whole.list[item->example];
+                seen[item->example]++;
+                tokens[r] += item->length;
+                assert_true(item->first == same->first && item->length == same->length);
+                assert_true(i == 0 || item->first > b.list[i - 1].first);
+            }
+            if (tokens[r] > most) most = tokens[r];
+            if (tokens[r] < least) least = tokens[r];
+        }
+        for (int i = 0; i < 29; i++) assert_int_equal(seen[i], 1);
+        assert_true(most - least <= 9 + 1); // an item, and what pairs differ by
+    }
+    batch_destroy(&whole);
+    batch_destroy(&b);
+    dataset_destroy(&d);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_batch_crosses_epochs),
@@ -253,6 +284,7 @@ int main(void) {
         cmocka_unit_test(test_any_capacity),
         cmocka_unit_test(test_part_of_a_batch),
         cmocka_unit_test(test_sort),
+        cmocka_unit_test(test_deal),
         cmocka_unit_test(test_cut_any_capacity),
         cmocka_unit_test(test_cut_is_even),
         cmocka_unit_test(test_cut_in_order),

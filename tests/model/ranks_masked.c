@@ -115,7 +115,7 @@ static double forward_backward(fixture *f, int64_t i, int64_t part) {
         model_masked_backward(&f->m, &mb, &masked, pass, 1.0f / (float)n);
         f->correct += correct;
     }
-    model_reduce_gradients(&f->m, f->topo.team_comm);
+    model_reduce_gradients(&f->m, &f->topo);
     micro_batch_destroy(&mb);
     masked_tokens_destroy(&masked);
     return loss / (double)n;

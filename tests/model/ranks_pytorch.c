@@ -101,7 +101,7 @@ static double forward_backward(fixture *f, int64_t i, float *logits) {
                                 : cross_entropy(d, row, &f->data.labels[example], 1, classes, 1.0f / SEQUENCES);
     }
     model_backward(&f->m, &mb, pass);
-    model_reduce_gradients(&f->m, f->topo.team_comm);
+    model_reduce_gradients(&f->m, &f->topo);
     comm_sum_doubles(f->topo.team_comm, &loss, 1);
     if (logits) comm_sum_floats(f->topo.team_comm, logits, SEQUENCES * classes);
     micro_batch_destroy(&mb);

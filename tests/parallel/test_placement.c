@@ -405,6 +405,55 @@ static void test_tokens(void **state) {
     }
 }
 
+// ---- stages --------------------------------------------------------------------------------------------------------
+
+static double stage_cost(const range *layers, int s, int stages, double first, double last) {
+    return (double)layers[s].count + (s == 0 ? first : 0) + (s == stages - 1 ? last : 0);
+}
+
+static double busiest_stage(const range *layers, int stages, double first, double last) {
+    double most = 0;
+    for (int s = 0; s < stages; s++) most = fmax(most, stage_cost(layers, s, stages, first, last));
+    return most;
+}
+
+// The least that the busiest of `stages` stages may have, over all ways to cut: with the first stage's and the last's
+// layers given, the others share what is left evenly.
+static double least_busiest(int stages, int64_t n, double first, double last) {
+    if (stages == 1) return (double)n + first + last;
+    double least = INFINITY;
+    int between = stages - 2;
+    for (int64_t a = 1; a < n; a++)
+        for (int64_t b = 1; a + b <= n; b++) {
+            int64_t left = n - a - b;
+            if (between ? left < between : left > 0) continue;
+            double middle = between ? (double)((left + between - 1) / between) : 0;
+            least = fmin(least, fmax(middle, fmax((double)a + first, (double)b + last)));
+        }
+    return least;
+}
+
+static void test_stages(void **state) {
+    (void)state;
+    const double costs[] = {0, 0.4, 1, 3.5};
+    range layers[8];
+    for (int stages = 1; stages <= 8; stages++)
+        for (int64_t n = stages; n <= 24; n++)
+            for (int c = 0; c < 16; c++) {
+                double first = costs[c / 4], last = costs[c % 4];
+                placement_stages(layers, stages, n, first, last);
+                int64_t at = 0;
+                for (int s = 0; s < stages; s++) {
+                    assert_int_equal(layers[s].first, at);
+                    assert_true(layers[s].count >= 1);
+                    at += layers[s].count;
+                }
+                assert_int_equal(at, n);
+                assert_true(fabs(busiest_stage(layers, stages, first, last) - least_busiest(stages, n, first, last)) <
+                            1e-9);
+            }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_groups),
@@ -419,6 +468,7 @@ int main(void) {
         cmocka_unit_test(test_too_many_ranks),
         cmocka_unit_test(test_balance_in_large_teams),
         cmocka_unit_test(test_tokens),
+        cmocka_unit_test(test_stages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
