@@ -64,6 +64,14 @@ void parameter_measure(parameter_table *table) {
     }
 }
 
+// Floats of the moments' front part.
+static int64_t owned_replicated(const parameter_table *table) {
+    int64_t n = 0;
+    for (size_t i = 0; i < table->n; i++)
+        if (table->rows[i].split == SPLIT_NONE) n += padded(parameter_own_count(&table->rows[i]));
+    return n;
+}
+
 void parameter_allocate(parameter_table *table, bool gradients, bool moments) {
     parameter_measure(table);
     table->values = allocate_floats(table->total);
@@ -72,18 +80,18 @@ void parameter_allocate(parameter_table *table, bool gradients, bool moments) {
         table->moments1 = allocate_floats(table->owned);
         table->moments2 = allocate_floats(table->owned);
     }
-    int64_t front = 0, back = table->replicated, own = 0;
+    int64_t front = 0, back = table->replicated, own_front = 0, own_back = owned_replicated(table);
     for (size_t i = 0; i < table->n; i++) {
         parameter *p = &table->rows[i];
-        int64_t *at = p->split == SPLIT_NONE ? &front : &back;
+        int64_t *at = p->split == SPLIT_NONE ? &front : &back, *own = p->split == SPLIT_NONE ? &own_front : &own_back;
         p->value = table->values + *at;
         if (gradients) p->gradient = table->gradients + *at;
         if (moments) {
-            p->moment1 = table->moments1 + own;
-            p->moment2 = table->moments2 + own;
-            own += padded(parameter_own_count(p));
+            p->moment1 = table->moments1 + *own;
+            p->moment2 = table->moments2 + *own;
         }
         *at += padded_count(p);
+        *own += padded(parameter_own_count(p));
     }
 }
 

@@ -142,6 +142,8 @@ static bool check_run(const glue_run *r, error *err) {
     if (*r->settings.run.trace)
         return error_set(err, ERROR_INPUT,
                          "run.trace: every run of the list would write over the same file; trace one by paf finetune");
+    if (!r->settings.run.save)
+        return error_set(err, ERROR_INPUT, "run.save=off: a list of runs stands on their checkpoints");
     if ((finished || checkpoint_exists(folder(r))) && !same_settings(r, err)) return false;
     if (finished) return true;
     if (!*r->settings.data.dir) return error_set(err, ERROR_INPUT, "data.dir is not set: it names GLUE's folder");

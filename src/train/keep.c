@@ -28,6 +28,7 @@ static json_t *state_json(const trainer *t) {
 }
 
 bool keep_save(trainer *t) {
+    if (!t->plan.run->save) return true;
     error err = {0};
     json_t *state = state_json(t);
     bool ok = session_save(&t->s, t->run.path, t->done, &t->s.model.table, true, state, t->plan.tables,

@@ -1,10 +1,13 @@
 #include "train/internal.h"
 
+#include <string.h>
+
 #define TERMINAL_INTERVAL 1.0 // seconds between updates of the line on a terminal
 #define PEAK_SECONDS 0.05
+#define UNSETTLED_STEPS 2 // in which memory is touched for the first time
 
 void progress_start(progress *p, comm *world, double interval, int64_t first_step, int64_t steps) {
-    double peak = peak_measure(PEAK_SECONDS), spans[SPAN_COUNT];
+    double peak = peak_measure(PEAK_SECONDS);
     comm_sum_doubles(world, &peak, 1);
     *p = (progress){.interval = log_is_terminal() ? TERMINAL_INTERVAL : interval,
                     .peak = peak,
@@ -13,10 +16,22 @@ void progress_start(progress *p, comm *world, double interval, int64_t first_ste
                     .last_step = first_step,
                     .steps = steps};
     p->last = p->begun;
-    time_span_collect(spans);
 }
 
-void progress_add(progress *p, double tokens, double work) {
+void progress_step_begins(void) {
+    double between[SPAN_COUNT];
+    time_span_collect(between);
+}
+
+void progress_step_ended(progress *p, int64_t done, double tokens, double work) {
+    double spans[SPAN_COUNT];
+    time_span_collect(spans);
+    bool settled = done - p->first_step > UNSETTLED_STEPS;
+    for (int i = 0; i < SPAN_COUNT; i++) {
+        p->spans[i] += spans[i];
+        if (settled) p->all[i] += spans[i];
+    }
+    p->all_steps += settled;
     p->tokens += tokens;
     p->work += work;
 }
@@ -25,17 +40,19 @@ bool progress_due(const progress *p, int64_t done) { return done == p->steps || 
 
 void progress_print(progress *p, comm *world, int64_t done, double loss, double lr, double norm) {
     double spans[SPAN_COUNT], all = 0, now = time_now(), seconds = now - p->last;
-    time_span_collect(spans);
+    memcpy(spans, p->spans, sizeof spans);
     comm_sum_doubles(world, spans, SPAN_COUNT);
     for (int i = 0; i < SPAN_COUNT; i++) all += spans[i] / 100;
-    char eta[TIME_TEXT_SIZE], line[512];
+    char eta[TIME_TEXT_SIZE], line[512], replicas[32] = "", stages[32] = "";
+    if (spans[SPAN_REDUCTION] > 0) snprintf(replicas, sizeof replicas, "reduce %.0f ", spans[SPAN_REDUCTION] / all);
+    if (spans[SPAN_BUBBLE] > 0) snprintf(stages, sizeof stages, "bubble %.0f ", spans[SPAN_BUBBLE] / all);
     time_format(eta, (now - p->begun) / (double)(done - p->first_step) * (double)(p->steps - done));
     snprintf(line, sizeof line,
              "step %lld/%lld | loss %.4f | lr %.2g | gnorm %.2f | %.0f tok/s | %.0f%% peak | attn %.0f ffn %.0f exch "
-             "%.0f idle %.0f %% | eta %s",
+             "%.0f %s%sidle %.0f %% | eta %s",
              (long long)done, (long long)p->steps, loss, lr, norm, p->tokens / seconds,
              100 * p->work / seconds / (1e9 * p->peak), spans[SPAN_ATTENTION] / all, spans[SPAN_FFN] / all,
-             spans[SPAN_EXCHANGE] / all, spans[SPAN_IDLE] / all, eta);
+             spans[SPAN_EXCHANGE] / all, replicas, stages, spans[SPAN_IDLE] / all, eta);
     if (log_is_terminal() && done < p->steps)
         log_progress("%s", line);
     else
@@ -43,4 +60,16 @@ void progress_print(progress *p, comm *world, int64_t done, double loss, double 
     p->last = now;
     p->last_step = done;
     p->tokens = p->work = 0;
+    memset(p->spans, 0, sizeof p->spans);
+}
+
+json_t *progress_seconds(const progress *p, comm *world) {
+    double all[SPAN_COUNT];
+    memcpy(all, p->all, sizeof all);
+    comm_sum_doubles(world, all, SPAN_COUNT);
+    json_t *seconds = json_object();
+    for (int i = 0; i < SPAN_COUNT && p->all_steps; i++)
+        json_object_set_new(seconds, span_names[i],
+                            json_real(all[i] / (double)(p->all_steps * (int64_t)comm_size(world))));
+    return seconds;
 }

@@ -50,6 +50,7 @@ static const option run_options[] = {
         "run folder (empty: checkpoints/TASK-DESIGN, or checkpoints/pretrain-DESIGN)"),
     RUN("resume", OPTION_CHOICE, resume, "off", 0, 0, "off auto",
         "auto: go on from the run folder's newest checkpoint"),
+    RUN("save", OPTION_BOOL, save, "on", 0, 0, NULL, "off: no checkpoints, nothing can be gone on with; for measuring"),
     RUN("checkpoint_every", OPTION_INT, checkpoint_every, "0", 0, 1e12, NULL,
         "steps between checkpoints, besides those at evaluations"),
     RUN("keep", OPTION_INT, keep, "1", 1, 1000000, NULL, "newest checkpoints that are kept, besides the best"),

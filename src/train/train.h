@@ -27,6 +27,7 @@ typedef struct {
 typedef struct {
     char out[OPTION_STRING_SIZE];    // run.out; "" is checkpoints/TASK-DESIGN
     char resume[OPTION_STRING_SIZE]; // run.resume: off auto
+    bool save;                       // run.save; off: no checkpoints at all, for measuring
     int64_t checkpoint_every;        // run.checkpoint_every, steps; 0: at evaluations
     int64_t keep;                    // run.keep, newest checkpoints, besides the best
     double log_every;                // run.log_every, seconds

@@ -76,7 +76,6 @@ static void log_step(trainer *t, const step_report *r, double seconds) {
     run_write_metrics(&t->run,
                       json_pack("{s:I, s:f, s:f, s:f, s:f, s:f}", "step", (json_int_t)t->done, "loss", r->loss, "lr",
                                 r->lr, "grad_norm", r->norm, "tokens", r->tokens, "tokens_per_s", r->tokens / seconds));
-    progress_add(&t->progress, r->tokens, r->work);
     if (r->due) progress_print(&t->progress, t->s.topo.world, t->done, r->loss, r->lr, r->norm);
 }
 
@@ -86,7 +85,9 @@ static bool loop(trainer *t, error *err) {
     while (t->done < t->steps && !stopped) {
         double before = time_now();
         trace_step_begins(t);
+        progress_step_begins();
         step_report r = train_step(t, stop_requested);
+        progress_step_ended(&t->progress, t->done, r.tokens, r.work);
         double seconds = time_now() - before;
         trace_step_ended(t, &r);
         if (!isfinite(r.loss)) return diverged(t, "loss", r.loss, err);
@@ -111,8 +112,9 @@ static bool loop(trainer *t, error *err) {
             "and go on from the newest one with --run.resume=auto",
             (long long)t->done, (long long)t->steps);
     if (stopped)
-        log_info("asked to stop: saved at step %lld of %lld; --run.resume=auto goes on", (long long)t->done,
-                 (long long)t->steps);
+        log_info(t->plan.run->save ? "asked to stop: saved at step %lld of %lld; --run.resume=auto goes on"
+                                   : "asked to stop: ended at step %lld of %lld; with run.save=off nothing is kept",
+                 (long long)t->done, (long long)t->steps);
     return true;
 }
 
@@ -140,14 +142,15 @@ static bool write_results(trainer *t, error *err) {
     if (t->done < t->steps) return true; // stopped on request
     char team[32];
     topology_team_text(team, t->s.topo.attention, t->s.topo.ffn);
+    json_t *seconds = progress_seconds(&t->progress, t->s.topo.world);
     json_t *results =
-        json_pack("{s:s, s:s, s:s, s:I, s:O?, s:I, s:{s:O?, s:I}, s:I, s:I, s:s, s:i, s:i, s:i, s:f, s:s, s:s}", "task",
-                  task_name(t), "split", t->what->split, "design", model_design_name(t->s.config.design), "examples",
-                  (json_int_t)t->what->examples(t), "metrics", t->best, "step", (json_int_t)t->best_step, "last",
-                  "metrics", t->last, "step", (json_int_t)t->evaluated_at, "steps", (json_int_t)t->steps, "seed",
-                  (json_int_t)t->plan.train->seed, "team", team, "replicas", t->s.topo.replicas, "stages",
-                  t->s.topo.stages, "ranks", comm_size(t->s.topo.world), "train_seconds", t->train_seconds, "version",
-                  PAF_VERSION, "chosen_by", t->what->chosen_by);
+        json_pack("{s:s, s:s, s:s, s:I, s:O?, s:I, s:{s:O?, s:I}, s:I, s:I, s:s, s:i, s:i, s:i, s:f, s:o, s:s, s:s}",
+                  "task", task_name(t), "split", t->what->split, "design", model_design_name(t->s.config.design),
+                  "examples", (json_int_t)t->what->examples(t), "metrics", t->best, "step", (json_int_t)t->best_step,
+                  "last", "metrics", t->last, "step", (json_int_t)t->evaluated_at, "steps", (json_int_t)t->steps,
+                  "seed", (json_int_t)t->plan.train->seed, "team", team, "replicas", t->s.topo.replicas, "stages",
+                  t->s.topo.stages, "ranks", comm_size(t->s.topo.world), "train_seconds", t->train_seconds,
+                  "step_seconds", seconds, "version", PAF_VERSION, "chosen_by", t->what->chosen_by);
     REQUIRE(results);
     run_write_results(&t->run, results, err);
     if (!comm_agree(t->s.topo.world, err)) return false;
