@@ -64,6 +64,7 @@ typedef struct {
     char team[OPTION_STRING_SIZE];     // parallel.team: "1", "A+F", auto
     int64_t replicas, stages;          // parallel.replicas, parallel.stages
     int64_t zero;                      // parallel.zero: 1 shares moments and update out over the replicas
+    bool overlap;                      // parallel.overlap: of the sums over replicas with the backward pass
     bool balance;                      // parallel.balance
     char profile[OPTION_STRING_SIZE];  // parallel.profile: what `paf bench kernels --write-profile` has measured
     char exchange[OPTION_STRING_SIZE]; // parallel.exchange: auto local shared mpi

@@ -15,6 +15,8 @@ const option parallel_options[] = {
     ROW("stages", OPTION_INT, stages, "1", 1, 1 << 20, NULL, "parts of the model, by layers, which work as a pipeline"),
     ROW("zero", OPTION_INT, zero, "0", 0, 1, NULL,
         "1: each replica keeps the optimizer's moments of a share of the model, and updates it"),
+    ROW("overlap", OPTION_BOOL, overlap, "on", 0, 0, NULL,
+        "sum gradients over replicas behind the backward pass; off: after it, to see what that costs"),
     ROW("balance", OPTION_BOOL, balance, "on", 0, 0, NULL, "let the group with less to do take a share of the other's"),
     ROW("profile", OPTION_STRING, profile, "", 0, 0, NULL,
         "balance, and team=auto, by times measured by `paf bench kernels --write-profile=FILE`"),

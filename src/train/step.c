@@ -38,7 +38,7 @@ static step_work run_schedule(trainer *t, model_pass pass) {
     for (int64_t i = 0; i < 2 * micros; i++) {
         schedule_step step = schedule_at(i, topo->stage, topo->stages, micros);
         model_take_flight(&t->s.model, step.flight);
-        pass.final = i == 2 * micros - 1;
+        pass.final = t->plan.parallel->overlap && i == 2 * micros - 1;
         if (step.backward) {
             t->what->backward(t, step.flight, pass);
             show_progress(&last, t, at);
