@@ -147,17 +147,39 @@ static bool may_be_new(const char *name, void *context) {
     return is_head(name);
 }
 
-bool keep_start_from(trainer *t, error *err) {
-    tensor_list fresh = {0}, unused = {0};
-    const parameter_table *table = &t->s.model.table;
-    if (!checkpoint_load(&t->init, t->s.topo.world, &t->s.model.table, false, may_be_new, &fresh, err)) return false;
+// The LayerNorms of model.init that folding takes; none, unless it is SAF, this model PAF, and folding wanted.
+// Collective over the world.
+static bool read_norms(const trainer *t, parameter_table *norms, error *err) {
+    *norms = (parameter_table){0};
+    if (!session_folds(&t->s.config, t->plan.model->conversion) ||
+        !json_object_get(json_object_get(t->init.manifest, "tensors"), MODEL_SAF_TENSOR))
+        return true;
+    model_norms_create(norms, &t->s.config);
+    return checkpoint_load(&t->init, t->s.topo.world, norms, false, NULL, NULL, err);
+}
+
+static void log_start(const trainer *t, const parameter_table *norms, const tensor_list *fresh) {
+    tensor_list unused = {0};
     const char *name;
     json_t *tensor;
     json_object_foreach(json_object_get(t->init.manifest, "tensors"), name, tensor) {
-        if (!parameter_find(table, name)) add_tensor(&unused, name);
+        if (!parameter_find(&t->s.model.table, name) && !parameter_find(norms, name)) add_tensor(&unused, name);
     }
     log_info("started from %s", t->init.path);
-    log_tensors("new, as initialised", &fresh);
+    log_tensors("new, as initialised", fresh);
     log_tensors("in the checkpoint, and not used", &unused);
-    return true;
+}
+
+bool keep_start_from(trainer *t, error *err) {
+    tensor_list fresh = {0};
+    parameter_table *table = &t->s.model.table, norms;
+    bool ok = checkpoint_load(&t->init, t->s.topo.world, table, false, may_be_new, &fresh, err);
+    if (!ok) return false;
+    ok = read_norms(t, &norms, err);
+    if (ok) {
+        log_start(t, &norms, &fresh);
+        session_fold(&norms, table, &t->s.config);
+    }
+    parameter_destroy(&norms);
+    return ok;
 }
