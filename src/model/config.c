@@ -12,6 +12,8 @@ const option model_options[] = {
     ROW("design", OPTION_CHOICE, design, "auto", 0, 0, "auto saf paf",
         "saf: FFN after attention; paf: side by side; auto: what the config says, else saf"),
     ROW("init", OPTION_STRING, init, "", 0, 0, NULL, "checkpoint or run folder to start from"),
+    ROW("conversion", OPTION_CHOICE, conversion, "drop", 0, 0, "drop fold",
+        "a SAF model.init made PAF: drop its layers' first LayerNorm, or fold it into the weights around it"),
     {0},
 };
 

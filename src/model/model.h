@@ -32,9 +32,10 @@ typedef enum { DESIGN_SAF, DESIGN_PAF } model_design;
 typedef enum { FAMILY_BERT, FAMILY_ROBERTA } model_family;
 
 typedef struct {
-    char config[OPTION_STRING_SIZE]; // model.config: a Hugging Face config.json
-    char design[OPTION_STRING_SIZE]; // model.design: auto saf paf
-    char init[OPTION_STRING_SIZE];   // model.init: a checkpoint or run folder to start from
+    char config[OPTION_STRING_SIZE];     // model.config: a Hugging Face config.json
+    char design[OPTION_STRING_SIZE];     // model.design: auto saf paf
+    char init[OPTION_STRING_SIZE];       // model.init: a checkpoint or run folder to start from
+    char conversion[OPTION_STRING_SIZE]; // model.conversion: drop fold
 } model_settings;
 
 extern const option model_options[];
@@ -249,5 +250,16 @@ void model_layers_backward(model *m, const micro_batch *batch, model_pass pass);
 void model_reduce_gradients(model *m, const topology *t);
 // With zero, after the update: every replica gets what the others have updated. Collective over the replicas.
 void model_gather_parameters(model *m);
+
+// ---- SAF's weights as a start for PAF (convert.c): local to the rank ------------------------------------------------
+
+#define MODEL_SAF_TENSOR "encoder.layer.0.attention.output.LayerNorm.weight" // SAF has it, PAF has not
+
+// Gain and shift [H] of the LayerNorms before and behind the attention of every SAF layer, whole on every rank. The
+// caller fills them from where SAF's weights lie, and frees them with parameter_destroy.
+void model_norms_create(parameter_table *norms, const model_config *config);
+// Folds those behind, for which PAF has no place, into what surrounds them, so that PAF computes nearly what SAF did.
+// table has SAF's weights in a PAF model's rows, this rank's part of any layout; the same bits whatever the layout.
+void model_fold_norms(parameter_table *table, const parameter_table *norms, const model_config *config);
 
 #endif

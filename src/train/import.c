@@ -264,9 +264,22 @@ static void log_model(const importer *i) {
     foreign_log_unused(&i->f);
 }
 
+// SAF's weights for PAF, where they are SAF's and folding is wanted.
+static bool convert(importer *i, error *err) {
+    if (!session_folds(&i->s.config, i->settings->conversion) || !foreign_find(&i->f, MODEL_SAF_TENSOR)) return true;
+    parameter_table norms;
+    model_norms_create(&norms, &i->s.config);
+    bool ok = true;
+    for (size_t r = 0; ok && r < norms.n; r++) ok = foreign_check(&i->f, &norms.rows[r], err);
+    ok = ok && foreign_load(&i->f, &norms, err);
+    if (ok) session_fold(&norms, &i->table, &i->s.config);
+    parameter_destroy(&norms);
+    return ok;
+}
+
 static bool load(importer *i, error *err) {
     parameter_allocate(&i->table, false, false);
-    if (foreign_load(&i->f, &i->table, err)) sort_classifier(i);
+    if (foreign_load(&i->f, &i->table, err) && convert(i, err)) sort_classifier(i);
     return comm_agree(comm_world(), err);
 }
 

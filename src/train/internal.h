@@ -35,6 +35,10 @@ bool session_check_types(const session *s, error *err);
 // the world; err is looked at first.
 bool session_build(session *s, const parallel_settings *parallel, double sequence_length, model_request request,
                    error *err);
+// Are a SAF model's first LayerNorms to be folded into this model's weights, by model.conversion?
+bool session_folds(const model_config *config, const char *conversion);
+// Does it, and says so; nothing where norms has no rows.
+void session_fold(const parameter_table *norms, parameter_table *table, const model_config *config);
 int64_t session_need(const session *s); // bytes of this rank's model
 double session_typical_length(const dataset *d);
 // Saves a checkpoint of step `step` into the run folder, with the model's config, these options and the vocabulary

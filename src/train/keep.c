@@ -148,18 +148,30 @@ static bool may_be_new(const char *name, void *context) {
     return is_head(name);
 }
 
-// The checkpoint's tensors that no stage has. Collective over the world.
-static tensor_list find_unused(const trainer *t) {
+// The LayerNorms of model.init that folding takes; none, unless it is SAF, this model PAF, and folding wanted.
+// Collective over the world.
+static bool read_norms(const trainer *t, parameter_table *norms, error *err) {
+    *norms = (parameter_table){0};
+    if (!session_folds(&t->s.config, t->plan.model->conversion) ||
+        !json_object_get(json_object_get(t->init.manifest, "tensors"), MODEL_SAF_TENSOR))
+        return true;
+    model_norms_create(norms, &t->s.config);
+    return checkpoint_load(&t->init, t->s.topo.world, norms, false, NULL, NULL, err);
+}
+
+// The checkpoint's tensors that no stage has, and no folding takes. Collective over the world.
+static tensor_list find_unused(const trainer *t, const parameter_table *norms) {
     tensor_list unused = {0};
-    const json_t *tensors = json_object_get(t->init.manifest, "tensors");
+    json_t *tensors = json_object_get(t->init.manifest, "tensors"), *tensor;
     size_t n = json_object_size(tensors), i = 0;
     double *used = memory_allocate(n, sizeof *used);
     const char *name;
-    json_t *tensor;
-    json_object_foreach((json_t *)tensors, name, tensor) used[i++] = parameter_find(&t->s.model.table, name) != NULL;
+    json_object_foreach(tensors, name, tensor) {
+        used[i++] = parameter_find(&t->s.model.table, name) || parameter_find(norms, name);
+    }
     comm_sum_doubles(t->s.topo.world, used, (int)n);
     i = 0;
-    json_object_foreach((json_t *)tensors, name, tensor) {
+    json_object_foreach(tensors, name, tensor) {
         if (used[i++] == 0) add_tensor(&unused, name);
     }
     memory_free(used);
@@ -168,12 +180,18 @@ static tensor_list find_unused(const trainer *t) {
 
 bool keep_start_from(trainer *t, error *err) {
     tensor_list fresh = {0};
-    const topology *topo = &t->s.topo;
-    if (!checkpoint_load(&t->init, topo->world, &t->s.model.table, false, may_be_new, &fresh, err)) return false;
-    comm_broadcast(topo->world, &fresh, sizeof fresh, comm_size(topo->world) - 1); // heads are on the last stage
-    tensor_list unused = find_unused(t);
-    log_info("started from %s", t->init.path);
-    log_tensors("new, as initialised", &fresh);
-    log_tensors("in the checkpoint, and not used", &unused);
-    return true;
+    comm *world = t->s.topo.world;
+    parameter_table *table = &t->s.model.table, norms;
+    if (!checkpoint_load(&t->init, world, table, false, may_be_new, &fresh, err)) return false;
+    comm_broadcast(world, &fresh, sizeof fresh, comm_size(world) - 1); // heads are on the last stage
+    bool ok = read_norms(t, &norms, err);
+    if (ok) {
+        tensor_list unused = find_unused(t, &norms);
+        log_info("started from %s", t->init.path);
+        log_tensors("new, as initialised", &fresh);
+        log_tensors("in the checkpoint, and not used", &unused);
+        session_fold(&norms, table, &t->s.config);
+    }
+    parameter_destroy(&norms);
+    return ok;
 }

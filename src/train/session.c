@@ -139,6 +139,18 @@ bool session_read_checkpoint(session *s, const checkpoint *k, error *err) {
     return ok || error_prefix(err, "%s", k->path);
 }
 
+// ---- SAF made PAF
+
+bool session_folds(const model_config *config, const char *conversion) {
+    return config->design == DESIGN_PAF && !strcmp(conversion, "fold");
+}
+
+void session_fold(const parameter_table *norms, parameter_table *table, const model_config *config) {
+    if (!norms->n) return;
+    model_fold_norms(table, norms, config);
+    log_info("SAF made PAF: each layer's first LayerNorm is folded into the weights around it");
+}
+
 // ---- ranks and model
 
 double session_typical_length(const dataset *d) {

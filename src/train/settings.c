@@ -94,6 +94,8 @@ static const option import_options[] = {
            "tokens of an example for evaluate and predict; no more than there are positions"),
     IMPORT("model.design", OPTION_CHOICE, design, "auto", 0, 0, "auto saf paf",
            "saf: FFN after attention; paf: side by side; auto: what config.json says, else saf"),
+    IMPORT("model.conversion", OPTION_CHOICE, conversion, "drop", 0, 0, "drop fold",
+           "SAF made PAF: drop the layers' first LayerNorm, or fold it into the weights around it"),
     {0},
 };
 

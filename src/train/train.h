@@ -100,6 +100,7 @@ typedef struct {
     char task[OPTION_STRING_SIZE];       // import.task
     int64_t max_length;                  // import.max_length
     char design[OPTION_STRING_SIZE];     // model.design: auto saf paf
+    char conversion[OPTION_STRING_SIZE]; // model.conversion: drop fold
     parallel_settings parallel;
 } import_settings;
 

@@ -64,6 +64,34 @@ import 2 "$folder/out-saf" "$folder/converted" --model.design=paf
 grep -qF "not used: bert.encoder.layer.*.attention.output.LayerNorm.weight (3 of them)" "$folder/converted.log" ||
     die "$(cat "$folder/converted.log")"
 
+echo "SAF as PAF: that LayerNorm folded into the weights around it, on the way in and at the start of a run"
+for ranks in 1 2 4; do
+    import $ranks "$folder/out-saf" "$folder/folded-$ranks" --model.design=paf --model.conversion=fold
+    export_run "$folder/folded-$ranks" "$folder/out-folded-$ranks"
+    diff -r "$folder/out-folded-1" "$folder/out-folded-$ranks" || die "folded on $ranks ranks: not the same"
+done
+grep -q "first LayerNorm is folded" "$folder/folded-2.log" || die "$(cat "$folder/folded-2.log")"
+grep -q "not used" "$folder/folded-2.log" && die "$(cat "$folder/folded-2.log")"
+export_run "$folder/converted" "$folder/out-converted"
+cmp -s "$folder/out-converted/model.safetensors" "$folder/out-folded-1/model.safetensors" && die "nothing was folded"
+import 1 "$folder/out-paf" "$folder/folded-paf" --model.conversion=fold # has no such LayerNorm: nothing to fold
+grep -q "is folded" "$folder/folded-paf.log" && die "$(cat "$folder/folded-paf.log")"
+tune() { # RANKS INIT RUN OPTION...
+    launch/mpi "$1" "$paf" finetune --model.init="$2" --data.task="$toy/task.ini" --data.dir="$toy" \
+        --data.max_length=24 --train.max_steps=5 --run.out="$3" "${@:4}" >"$3.log" 2>&1 || die "$(cat "$3.log")"
+}
+tune 1 "$folder/folded-1" "$folder/tuned-import" --model.conversion=fold # PAF already
+for ranks in 1 2; do
+    tune $ranks "$folder/saf" "$folder/tuned-$ranks" --model.design=paf --model.conversion=fold
+    grep -q "first LayerNorm is folded" "$folder/tuned-$ranks.log" || die "$(cat "$folder/tuned-$ranks.log")"
+    same_losses "$folder/tuned-import" "$folder/tuned-$ranks" 1e-5
+done
+tune 1 "$folder/saf" "$folder/tuned-dropped" --model.design=paf
+[ "$(losses "$folder/tuned-dropped" | head -n 1)" != "$(losses "$folder/tuned-1" | head -n 1)" ] || die "not folded"
+cp -r "$folder/tuned-1" "$folder/resumed"
+tune 1 "$folder/saf" "$folder/resumed" --model.design=paf --model.conversion=fold --train.max_steps=7 --run.resume=auto
+grep -q "is folded" "$folder/resumed.log" && die "a run that is gone on with is folded again"
+
 echo "labels in another order"
 edit "$folder/out-saf" "$folder/turned" 's/"0": "a"/"0": "C"/; s/"2": "c"/"2": "A"/'
 import 2 "$folder/turned" "$folder/back-turned" --import.task="$toy/task.ini" --import.max_length=24
