@@ -88,7 +88,7 @@ bool foreign_check(const foreign *f, const parameter *p, error *err);
 // Reads this rank's rectangle of every row of the table, all of which foreign_check has found. Repetitions of tied
 // tensors (the masked-LM head's decoder) are held against those that they repeat, and must be equal.
 bool foreign_load(foreign *f, parameter_table *table, error *err);
-// Names in the log what no row took: a line each, layers together.
+// Names in the log what no row took, in one line, layers together.
 void foreign_log_unused(const foreign *f);
 
 #endif

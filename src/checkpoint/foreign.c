@@ -148,31 +148,42 @@ static char *pattern_of(const char *name) {
     return pattern;
 }
 
+#define PATTERNS_NAMED 16 // a file from strangers may have any number
+
 typedef struct {
     char *pattern;
     size_t n;
 } unused;
 
+// Counts a tensor; false where there is no room for its pattern.
+static bool add_unused(unused *all, size_t *n, const char *name) {
+    char *pattern = pattern_of(name);
+    size_t at = 0;
+    while (at < *n && strcmp(all[at].pattern, pattern)) at++;
+    bool room = at < PATTERNS_NAMED, known = at < *n;
+    if (room) all[at].n++;
+    if (room && !known) all[(*n)++].pattern = pattern;
+    if (!room || known) memory_free(pattern);
+    return room;
+}
+
 void foreign_log_unused(const foreign *f) {
-    unused *all = memory_allocate(f->n + 1, sizeof *all);
-    size_t n = 0;
-    for (size_t i = 0; i < f->n; i++) {
-        if (f->tensors[i].used) continue;
-        char *pattern = pattern_of(f->tensors[i].tensor->name);
-        size_t at = 0;
-        while (at < n && strcmp(all[at].pattern, pattern)) at++;
-        if (at < n)
-            memory_free(pattern);
-        else
-            all[n++].pattern = pattern;
-        all[at].n++;
-    }
+    unused all[PATTERNS_NAMED] = {0};
+    size_t n = 0, others = 0;
+    for (size_t i = 0; i < f->n; i++)
+        if (!f->tensors[i].used) others += !add_unused(all, &n, f->tensors[i].tensor->name);
+    if (n == 0) return;
+    char *line = memory_string("not used");
     for (size_t i = 0; i < n; i++) {
-        if (all[i].n > 1)
-            log_info("not used: %s (%zu of them)", all[i].pattern, all[i].n);
-        else
-            log_info("not used: %s", all[i].pattern);
+        char *before = line, times[32] = "";
+        if (all[i].n > 1) snprintf(times, sizeof times, " (%zu of them)", all[i].n);
+        line = memory_format("%s%s %.90s%s", before, i ? "," : ":", all[i].pattern, times);
+        memory_free(before);
         memory_free(all[i].pattern);
     }
-    memory_free(all);
+    if (others)
+        log_info("%s, and %zu more", line, others);
+    else
+        log_info("%s", line);
+    memory_free(line);
 }

