@@ -3,6 +3,7 @@
 set -euo pipefail
 
 paf=${BUILD:-build}/paf
+over=() # what launch/mpi is run by: (launch/hosts 2) for two virtual hosts
 
 die() { echo "$*" >&2 && exit 1; }
 
@@ -67,9 +68,9 @@ finetune() { start "$@" && { wait $launcher || { sed "s|^|$2: |" "$2.log" >&2 &&
 start() {
     local ranks=$1 out=$2
     shift 2
-    launch/mpi "$ranks" "$paf" finetune --data.task="$toy/task.ini" --data.dir="$toy" --data.vocab="$toy/vocab.txt" \
-        --data.max_length=24 --model.config="$toy/model.json" --train.batch=16 --train.lr=1e-3 --train.max_steps=20 \
-        --run.out="$out" "$@" >"$out.log" 2>&1 &
+    "${over[@]}" launch/mpi "$ranks" "$paf" finetune --data.task="$toy/task.ini" --data.dir="$toy" \
+        --data.vocab="$toy/vocab.txt" --data.max_length=24 --model.config="$toy/model.json" --train.batch=16 \
+        --train.lr=1e-3 --train.max_steps=20 --run.out="$out" "$@" >"$out.log" 2>&1 &
     launcher=$!
 }
 
@@ -85,9 +86,9 @@ pretrain() { start_pretrain "$@" && { wait $launcher || { sed "s|^|$2: |" "$2.lo
 start_pretrain() {
     local ranks=$1 out=$2
     shift 2
-    launch/mpi "$ranks" "$paf" pretrain --data.tokens="$toy/tokens" --data.vocab="$toy/vocab.txt" --data.length=24 \
-        --data.heldout=40 --model.config="$toy/model.json" --train.batch=8 --train.lr=1e-3 --train.max_steps=20 \
-        --run.out="$out" "$@" >"$out.log" 2>&1 &
+    "${over[@]}" launch/mpi "$ranks" "$paf" pretrain --data.tokens="$toy/tokens" --data.vocab="$toy/vocab.txt" \
+        --data.length=24 --data.heldout=40 --model.config="$toy/model.json" --train.batch=8 \
+        --train.lr=1e-3 --train.max_steps=20 --run.out="$out" "$@" >"$out.log" 2>&1 &
     launcher=$!
 }
 
