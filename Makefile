@@ -9,7 +9,7 @@ ARCH     = native#     what -march= gets
 BUILD    = build$(if $(SAN),-san)$(if $(filter cblas,$(GEMM)),-cblas)
 Q        = $(if $(V),,@)#   V=1 shows the commands
 
-PKG      = hdf5-serial jansson inih libutf8proc libpcre2-8
+PKG      = hdf5-serial jansson inih libutf8proc libpcre2-8 scalapack-openmpi
 CPPFLAGS = -Isrc $(shell pkg-config --cflags $(PKG)) -D_GNU_SOURCE
 CFLAGS   = -std=gnu11 -O3 -g -march=$(strip $(ARCH)) -fopenmp -fno-math-errno -fno-trapping-math -Wall -Wextra \
            -Werror -Wvla -Wno-pass-failed -MMD -MP

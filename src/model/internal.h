@@ -30,6 +30,9 @@ void stage_send_backward(model *m);
 // backward pass from layer to layer.
 void replicas_reduce_layer(model *m, int64_t layer);
 
+// This rank's part of a matrix of the FFN, where these lie in tiles.
+tile model_tile(const model *m, int64_t rows, int64_t columns);
+
 // embedding.c: ids -> slot of layer 0's input; backward from the gradient at it (m->dresidual plus the reduced parts).
 void embedding_forward(model *m, const micro_batch *batch, model_pass pass);
 void embedding_backward(model *m, const micro_batch *batch, model_pass pass);
@@ -46,7 +49,8 @@ void attention_block_forward(model *m, int64_t layer, float *partial, const floa
 void attention_block_backward(model *m, int64_t layer, float *dx, const float *d, const float *x,
                               const micro_batch *batch, model_pass pass);
 
-// ffn.c: partial [T, H] = this rank's neurons' part of FFN(x), without the output bias.
+// ffn.c: partial [T, H] = this rank's neurons' part of FFN(x), without the output bias; where the matrices lie in
+// tiles, this rank's tile of FFN(x), zero elsewhere, and then all three are collective over the grid.
 void ffn_block_forward(model *m, int64_t layer, float *partial, const float *x, int64_t tokens, model_pass pass);
 // dx is set, or added to where accumulate.
 void ffn_block_backward(model *m, int64_t layer, float *dx, const float *d, const float *x, int64_t tokens,

@@ -38,6 +38,12 @@ dropout layer_dropout(const model *m, model_pass pass, random_purpose purpose, i
 
 // ---- the parameter table
 
+static bool has_tiles(const model *m) { return m->place->grid.rows > 0; }
+
+tile model_tile(const model *m, int64_t rows, int64_t columns) {
+    return placement_tile(m->place, (int)(m->mine - m->place->shares), rows, columns);
+}
+
 // Names a linear layer's two tensors; which dimension of the weight is split decides whether the bias is.
 typedef struct {
     model *m;
@@ -49,6 +55,12 @@ static void add(builder *b, const char *name, const char *part, int dimensions, 
     char full[256];
     snprintf(full, sizeof full, "%s.%s", name, part);
     bool decay = dimensions == 2;
+    if (split == SPLIT_TILES) {
+        tile t = model_tile(b->m, rows, columns);
+        parameter_add_tile(&b->m->table, full, rows, columns, (int64_t[]){t.rows.first, t.columns.first},
+                           (int64_t[]){t.rows.count, t.columns.count}, decay, initial);
+        return;
+    }
     bool writer = split == SPLIT_NONE ? b->first_rank : own.count > 0;
     parameter_add(&b->m->table, full, dimensions, rows, columns, split, own.first, own.count, writer, decay, initial);
 }
@@ -72,6 +84,7 @@ static void add_layer(builder *b, int64_t layer) {
     int64_t h = c->hidden, head_size = h / c->heads;
     range heads = {b->m->mine->heads.first * head_size, b->m->mine->heads.count * head_size};
     range neurons = b->m->mine->neurons;
+    bool tiles = has_tiles(b->m);
     const struct {
         const char *part;
         int64_t out, in;
@@ -82,8 +95,8 @@ static void add_layer(builder *b, int64_t layer) {
         {"attention.self.key", h, h, SPLIT_ROWS, heads},
         {"attention.self.value", h, h, SPLIT_ROWS, heads},
         {"attention.output.dense", h, h, SPLIT_COLUMNS, heads},
-        {"intermediate.dense", c->intermediate, h, SPLIT_ROWS, neurons},
-        {"output.dense", h, c->intermediate, SPLIT_COLUMNS, neurons},
+        {"intermediate.dense", c->intermediate, h, tiles ? SPLIT_TILES : SPLIT_ROWS, neurons},
+        {"output.dense", h, c->intermediate, tiles ? SPLIT_TILES : SPLIT_COLUMNS, neurons},
     };
     char name[128];
     for (size_t i = 0; i < sizeof linears / sizeof *linears; i++) {
@@ -192,14 +205,21 @@ static void *take(allocator *a, int64_t count, size_t size) {
 
 static float *take_floats(allocator *a, int64_t count) { return take(a, count, sizeof(float)); }
 
+// Of the FFN's [T, I], what this rank holds; of fewer tokens than max_tokens it may have more rows than of all.
+static int64_t intermediate_floats(const model *m) {
+    if (!has_tiles(m)) return m->max_tokens * m->mine->neurons.count;
+    return placement_tile_size(m->max_tokens, m->place->grid.rows) *
+           model_tile(m, m->place->grid.rows, m->config.intermediate).columns.count;
+}
+
 static void take_cache(allocator *a, const model *m, layer_cache *cache) {
     int64_t t = m->max_tokens, h = m->config.hidden, heads = m->mine->heads.count;
     int64_t local = heads * (h / m->config.heads);
     cache->qkv = take_floats(a, 3 * t * local);
     cache->context = take_floats(a, t * local);
     cache->lse = take_floats(a, heads * t);
-    if (m->training) cache->slope = take_floats(a, t * m->mine->neurons.count);
-    cache->act = take_floats(a, t * m->mine->neurons.count);
+    if (m->training) cache->slope = take_floats(a, intermediate_floats(m));
+    cache->act = take_floats(a, intermediate_floats(m));
 }
 
 static void take_norms(allocator *a, const model *m, layer_cache *cache, int64_t slice) {
@@ -256,9 +276,9 @@ static void take_masked_head(allocator *a, model *m, int64_t slice) {
 static void take_activations(allocator *a, model *m) {
     int64_t t = m->max_tokens, h = m->config.hidden;
     int64_t slice = t / m->place->team + 1;
-    int64_t local = m->mine->heads.count * (h / m->config.heads), neurons = m->mine->neurons.count;
+    int64_t local = m->mine->heads.count * (h / m->config.heads), neurons = intermediate_floats(m);
     for (int f = 0; f < m->flights; f++) take_flight(a, m, &m->kept[f], slice);
-    m->scratch = take_floats(a, t * (local > neurons ? local : neurons));
+    m->scratch = take_floats(a, t * local > neurons ? t * local : neurons);
     m->attention_scratch = take_floats(a, attention_scratch_size(m->longest));
     m->row_buffer = take_floats(a, slice * h);
     if (m->has_head && m->head == HEAD_CLASSIFIER) take_classifier(a, m);
@@ -323,11 +343,14 @@ void model_plan(model *m, const model_config *config, const model_request *reque
 
 model_memory model_need(const model *m, const topology *t) {
     int64_t parameters = m->table.total * (int64_t)sizeof(float), copies = m->training;
+    int64_t products = has_tiles(m) && m->mine->neurons.count
+                           ? grid_product_need(m->max_tokens, m->config.hidden, m->config.intermediate)
+                           : 0;
     return (model_memory){
         .parameters = parameters,
         .gradients = copies * parameters,
         .moments = 2 * copies * m->table.owned * (int64_t)sizeof(float),
-        .activations = (int64_t)m->activation_size,
+        .activations = (int64_t)m->activation_size + products,
         .exchange = exchange_need(t, m->exchange_kind, m->max_tokens, m->config.hidden, slots_needed(m)) +
                     pipeline_need(t, slice_floats(m)) + copies * reduction_need(t->replicas),
     };
@@ -338,6 +361,7 @@ bool model_allocate(model *m, const topology *t, error *err) {
     if (!m->ex) return false;
     m->stages = pipeline_create(t, slice_floats(m));
     if (m->training) m->replicas = reduction_create(t->replicas_comm);
+    if (has_tiles(m)) m->grid = grid_create(t, m->place);
     parameter_allocate(&m->table, m->training, m->training);
     find_parameters(m);
     m->activations = arena_create("activation", m->activation_size);
@@ -355,6 +379,7 @@ void model_destroy(model *m) {
     exchange_destroy(m->ex);
     pipeline_destroy(m->stages);
     reduction_destroy(m->replicas);
+    grid_destroy(m->grid);
     parameter_destroy(&m->table);
     arena_destroy(&m->activations);
     memory_free(m->layers);

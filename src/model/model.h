@@ -120,7 +120,7 @@ typedef struct {
     float *qkv;           // [3, heads, T, head_size]   ranks with heads
     float *context;       // [T, heads * head_size]     ranks with heads
     float *lse;           // [heads, T]                 ranks with heads
-    float *slope, *act;   // [T, neurons] each          ranks with neurons
+    float *slope, *act;   // [T, neurons] each          ranks with neurons; in tiles, this rank's of [T, I]
     float *normalised[2]; // [slice, H] before gain and shift; SAF has two LayerNorms, PAF one (the second)
     float *rstd[2];       // [slice]
 } layer_cache;
@@ -157,6 +157,7 @@ typedef struct {
     const placement_share *mine;
     const placement *place;                                          // borrowed
     exchange *ex;                                                    // owned
+    grid *grid;                                                      // owned; NULL without tiles, or none of them here
     const char *exchange_kind;                                       // borrowed: what was asked for, or auto's choice
     pipeline *stages;                                                // owned; NULL with one stage
     reduction *replicas;                                             // owned; NULL with one replica
@@ -207,7 +208,7 @@ typedef struct {
     const char *exchange; // parallel.exchange
 } model_request;
 
-// Bytes of a rank.
+// Bytes of a rank; activations with what products of tiles take.
 typedef struct {
     int64_t parameters, gradients, moments, activations, exchange;
 } model_memory;

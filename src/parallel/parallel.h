@@ -68,6 +68,7 @@ typedef struct {
     bool balance;                      // parallel.balance
     char profile[OPTION_STRING_SIZE];  // parallel.profile: what `paf bench kernels --write-profile` has measured
     char exchange[OPTION_STRING_SIZE]; // parallel.exchange: auto local shared mpi
+    char ffn[OPTION_STRING_SIZE];      // parallel.ffn: split pblas
 } parallel_settings;
 
 extern const option parallel_options[];
@@ -129,12 +130,19 @@ typedef struct {
 } placement_share;
 
 typedef struct {
+    int rows, columns;
+} grid_shape;
+
+typedef struct {
     int team;
     placement_share *shares; // [team]
     bool *owns_heads;        // [team] who has any; the exchange wants to know
     bool *owns_neurons;      // [team]
     bool *owns_words;        // [team] rows of the vocabulary
     bool *everyone;          // [team] all true
+    // Of the ranks with neurons, in rank order, where they share the FFN's matrices in tiles, and then a rank's neurons
+    // are only its share of the work; 0 x 0 where they are its own.
+    grid_shape grid;
 } placement;
 
 // What a rank's share takes of its time, in any unit: so much for each piece, and so much for having any of a block.
@@ -149,6 +157,7 @@ typedef struct {
     int attention, ffn; // group sizes; 0, 0 for a team of one
     bool groups;        // PAF: heads belong to the attention group, neurons to the FFN group. SAF: all ranks share both
     bool balance;       // PAF: even out the cost across the groups
+    bool tiles;         // the ranks with neurons share the FFN's matrices in tiles; pure groups, whatever balance says
     int64_t heads, neurons, vocabulary;
     double head_work, neuron_work; // FLOP of one head, one neuron, per token, in which shares of work are told
     placement_cost cost;           // what balance evens out: the busiest rank has as little as can be
@@ -163,6 +172,36 @@ void placement_destroy(placement *p);
 void placement_stages(range *layers, int stages, int64_t n, double first, double last);
 // The tokens of a micro-batch of which a rank sums and normalises.
 range placement_tokens(const placement *p, int rank, int64_t tokens);
+
+// A rank's rectangle of a matrix in tiles; nothing of one is nothing of both.
+typedef struct {
+    range rows, columns;
+} tile;
+
+// Of a matrix [rows, columns] over the grid, one tile a rank, all of one size but the last ones of rows and columns:
+//
+//     grid 2 x 2, a matrix of 5 x 3        columns 0 1 | 2
+//                                rows 0 1 2   rank a   | rank b
+//                                rows 3 4     rank c   | rank d        a, b, c, d: the ranks with neurons, in order
+tile placement_tile(const placement *p, int rank, int64_t rows, int64_t columns);
+// Rows of the largest tile, and columns: of a part of a grid that n is dealt out to.
+int64_t placement_tile_size(int64_t n, int parts);
+
+// ---- grid (grid.c): products of matrices that lie in tiles, by PBLAS ----------------------------------------------
+//
+// Of whole matrices no rank has more than its tile, and the panels that travel while a product is made.
+
+typedef struct grid grid; // opaque: a BLACS context of its own
+
+// Over the ranks with neurons, by the placement's shape; NULL on the others. Collective over the team.
+grid *grid_create(const topology *t, const placement *p);
+void grid_destroy(grid *g);
+// gemm's contract with alpha 1, where m, n and k are sizes of whole matrices, and a, b, c this rank's tiles of them
+// with their row strides; a tile may be a part of something larger, or empty. Collective over the grid.
+void grid_product(const grid *g, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const float *a,
+                  int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+// Bytes that a product takes on a rank besides the tiles, about and at most.
+int64_t grid_product_need(int64_t m, int64_t n, int64_t k);
 
 // ---- exchange (exchange*.c): the sum over a team ------------------------------------------------------------------
 //

@@ -73,7 +73,16 @@ static void deal(const placement_request *q, int team, int64_t *heads, int64_t *
     int first = groups ? q->attention : 0; // of those who own neurons
     deal_evenly(heads, 0, groups ? q->attention : team, q->heads);
     deal_evenly(neurons, first, team - first, q->neurons);
-    if (groups && q->balance) even_out(q, team, heads, neurons);
+    if (groups && q->balance && !q->tiles) even_out(q, team, heads, neurons);
+}
+
+// Nearest to a square, for tiles with the shortest borders. Measured at T = H = 1024 on two ranks, 2 x 1 takes about
+// 0.9 of the time of 1 x 2.
+static grid_shape most_square(int ranks) {
+    int columns = 1;
+    for (int c = 1; c * c <= ranks; c++)
+        if (ranks % c == 0) columns = c;
+    return (grid_shape){ranks / columns, columns};
 }
 
 static bool check(const placement_request *q, int team, const int64_t *heads, const int64_t *neurons, error *err) {
@@ -106,6 +115,7 @@ bool placement_create(placement *p, const placement_request *q, error *err) {
     bool ok = check(q, team, heads, neurons, err);
     double total = (double)q->heads * q->head_work + (double)q->neurons * q->neuron_work;
     int64_t head = 0, neuron = 0, row = 0;
+    int owners = 0; // of neurons
     for (int r = 0; ok && r < team; r++) {
         p->shares[r] = (placement_share){
             .heads = {head, heads[r]},
@@ -117,10 +127,12 @@ bool placement_create(placement *p, const placement_request *q, error *err) {
         p->owns_neurons[r] = neurons[r] > 0;
         p->owns_words[r] = rows[r] > 0;
         p->everyone[r] = true;
+        owners += p->owns_neurons[r];
         head += heads[r];
         neuron += neurons[r];
         row += rows[r];
     }
+    if (ok && q->tiles) p->grid = most_square(owners);
     memory_free(heads);
     memory_free(neurons);
     memory_free(rows);
@@ -158,4 +170,21 @@ void placement_stages(range *layers, int stages, int64_t n, double first, double
 range placement_tokens(const placement *p, int rank, int64_t tokens) {
     int64_t first = tokens * rank / p->team;
     return (range){first, tokens * (rank + 1) / p->team - first};
+}
+
+int64_t placement_tile_size(int64_t n, int parts) { return (n + parts - 1) / parts; }
+
+static range block(int64_t n, int parts, int i) {
+    int64_t size = placement_tile_size(n, parts), first = smaller(i * size, n);
+    return (range){first, smaller(size, n - first)};
+}
+
+tile placement_tile(const placement *p, int rank, int64_t rows, int64_t columns) {
+    REQUIRE(p->grid.rows > 0);
+    if (!p->owns_neurons[rank]) return (tile){0};
+    int place = 0;
+    for (int r = 0; r < rank; r++) place += p->owns_neurons[r];
+    tile t = {block(rows, p->grid.rows, place / p->grid.columns),
+              block(columns, p->grid.columns, place % p->grid.columns)};
+    return t.rows.count && t.columns.count ? t : (tile){0};
 }

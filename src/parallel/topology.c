@@ -22,6 +22,8 @@ const option parallel_options[] = {
         "balance, and team=auto, by times measured by `paf bench kernels --write-profile=FILE`"),
     ROW("exchange", OPTION_CHOICE, exchange, "auto", 0, 0, "auto local shared mpi",
         "how partial sums travel in a team"),
+    ROW("ffn", OPTION_CHOICE, ffn, "split", 0, 0, "split pblas",
+        "split: neurons of its own for each rank; pblas: matrices in tiles over a grid of the FFN ranks, balance off"),
     {0},
 };
 

@@ -5,12 +5,23 @@
 
 #define ALIGNED_FLOATS (MEMORY_ALIGNMENT / (int64_t)sizeof(float))
 
+static size_t append(parameter_table *table, const char *name, parameter p) {
+    REQUIRE(strlen(name) < sizeof p.name);
+    REQUIRE(!parameter_find(table, name));
+    memcpy(p.name, name, strlen(name) + 1);
+    for (int d = 0; d < 2; d++) REQUIRE(p.offset[d] >= 0 && p.size[d] >= 0 && p.offset[d] + p.size[d] <= p.shape[d]);
+    if (!parameter_count(&p)) p.size[0] = p.size[1] = 0;
+    p.own_rows = p.size[0];
+    table->rows = memory_grow(table->rows, table->n, &table->capacity, sizeof *table->rows);
+    table->rows[table->n] = p;
+    return table->n++;
+}
+
 size_t parameter_add(parameter_table *table, const char *name, int dimensions, int64_t rows, int64_t columns,
                      parameter_split split, int64_t first, int64_t count, bool writer, bool decay,
                      parameter_initial initial) {
     REQUIRE(dimensions == 2 || (dimensions == 1 && columns == 1));
-    REQUIRE(strlen(name) < sizeof((parameter *)0)->name);
-    REQUIRE(!parameter_find(table, name));
+    REQUIRE(split != SPLIT_TILES);
     parameter p = {.dimensions = dimensions,
                    .shape = {rows, columns},
                    .split = split,
@@ -18,18 +29,25 @@ size_t parameter_add(parameter_table *table, const char *name, int dimensions, i
                    .decay = decay,
                    .writer = writer,
                    .initial = initial};
-    memcpy(p.name, name, strlen(name) + 1);
     if (split != SPLIT_NONE) {
         int d = split == SPLIT_ROWS ? 0 : 1;
-        REQUIRE(first >= 0 && count >= 0 && first + count <= p.shape[d]);
         p.offset[d] = first;
         p.size[d] = count;
-        if (!count) p.size[0] = p.size[1] = 0;
     }
-    p.own_rows = p.size[0];
-    table->rows = memory_grow(table->rows, table->n, &table->capacity, sizeof *table->rows);
-    table->rows[table->n] = p;
-    return table->n++;
+    return append(table, name, p);
+}
+
+size_t parameter_add_tile(parameter_table *table, const char *name, int64_t rows, int64_t columns,
+                          const int64_t first[2], const int64_t count[2], bool decay, parameter_initial initial) {
+    return append(table, name,
+                  (parameter){.dimensions = 2,
+                              .shape = {rows, columns},
+                              .split = SPLIT_TILES,
+                              .offset = {first[0], first[1]},
+                              .size = {count[0], count[1]},
+                              .decay = decay,
+                              .writer = count[0] && count[1],
+                              .initial = initial});
 }
 
 int64_t parameter_count(const parameter *p) { return p->size[0] * p->size[1]; }

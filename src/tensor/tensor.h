@@ -209,14 +209,15 @@ double bandwidth_measure(double seconds);
 // initialisation, optimizer, gradient reduction, checkpoint, import and export all walk it. The logical tensor is
 // rows x columns (a vector has one row... and is 1-D in files); a rank holds one rectangle of it, packed.
 
-typedef enum { SPLIT_NONE, SPLIT_ROWS, SPLIT_COLUMNS } parameter_split;
+typedef enum { SPLIT_NONE, SPLIT_ROWS, SPLIT_COLUMNS, SPLIT_TILES } parameter_split;
 typedef enum { INITIAL_NORMAL, INITIAL_ZERO, INITIAL_ONE } parameter_initial;
 
 typedef struct {
     char name[128];        // Hugging Face's, e.g. encoder.layer.3.attention.self.query.weight
     int dimensions;        // 1 or 2
     int64_t shape[2];      // logical; a vector is {n, 1}
-    parameter_split split; // which dimension is shared out over the team; NONE: every rank of the team holds all of it
+    parameter_split split; // what is shared out over the team: one dimension, or both (TILES); NONE: every rank of the
+                           // team holds all of it
     int64_t offset[2];     // this rank's rectangle
     int64_t size[2];       // {0, 0} where this rank holds nothing
     bool decay;            // weight decay applies
@@ -246,6 +247,9 @@ typedef struct {
 size_t parameter_add(parameter_table *table, const char *name, int dimensions, int64_t rows, int64_t columns,
                      parameter_split split, int64_t first, int64_t count, bool writer, bool decay,
                      parameter_initial initial);
+// The same of a matrix in tiles, of which this rank holds, and writes, rows and columns first .. first + count - 1.
+size_t parameter_add_tile(parameter_table *table, const char *name, int64_t rows, int64_t columns,
+                          const int64_t first[2], const int64_t count[2], bool decay, parameter_initial initial);
 // This rank updates only so many of its rows; before parameter_measure.
 void parameter_own(parameter *p, int64_t first, int64_t rows);
 // The part of value and gradient that this rank updates: where it begins, and how many elements it has.

@@ -6,15 +6,19 @@ static json_t *layout_json(const trainer *t) {
     char team[32];
     topology_team_text(team, t->s.topo.attention, t->s.topo.ffn);
     json_t *shares = json_array();
+    bool tiles = t->s.place.grid.rows > 0;
     for (int r = 0; r < t->s.place.team; r++) {
         const placement_share *p = &t->s.place.shares[r];
-        json_array_append_new(shares, json_pack("{s:[I,I], s:[I,I], s:[I,I]}", "heads", (json_int_t)p->heads.first,
-                                                (json_int_t)p->heads.count, "neurons", (json_int_t)p->neurons.first,
-                                                (json_int_t)p->neurons.count, "vocabulary",
-                                                (json_int_t)p->vocabulary.first, (json_int_t)p->vocabulary.count));
+        json_t *share =
+            json_pack("{s:[I,I], s:[I,I], s:[I,I]}", "heads", (json_int_t)p->heads.first, (json_int_t)p->heads.count,
+                      "neurons", (json_int_t)p->neurons.first, (json_int_t)p->neurons.count, "vocabulary",
+                      (json_int_t)p->vocabulary.first, (json_int_t)p->vocabulary.count);
+        if (tiles)
+            json_object_set_new(share, "grid", json_pack("[i,i]", t->s.place.grid.rows, t->s.place.grid.columns));
+        json_array_append_new(shares, share);
     }
     return json_pack("{s:s, s:i, s:i, s:b, s:o}", "team", team, "replicas", t->s.topo.replicas, "stages",
-                     t->s.topo.stages, "balance", t->plan.parallel->balance, "placement", shares);
+                     t->s.topo.stages, "balance", t->plan.parallel->balance && !tiles, "placement", shares);
 }
 
 static json_t *state_json(const trainer *t) {
@@ -89,7 +93,7 @@ static void look_at_shares(const trainer *t, const json_t *theirs) {
     bool same_team = json_equal(json_object_get(ours, "team"), json_object_get(theirs, "team"));
     if (same_team && !json_equal(json_object_get(ours, "placement"), json_object_get(theirs, "placement")))
         log_warn("heads and neurons are dealt out otherwise than when the run was begun (parallel.balance, "
-                 "parallel.profile): losses go on as they would have to rounding, not to the bit");
+                 "parallel.profile, parallel.ffn): losses go on as they would have to rounding, not to the bit");
     json_decref(ours);
 }
 
@@ -155,6 +159,10 @@ static bool read_norms(const trainer *t, parameter_table *norms, error *err) {
     if (!session_folds(&t->s.config, t->plan.model->conversion) ||
         !json_object_get(json_object_get(t->init.manifest, "tensors"), MODEL_SAF_TENSOR))
         return true;
+    if (t->s.place.grid.rows)
+        return error_set(err, ERROR_INPUT,
+                         "model.conversion=fold wants whole rows: fold by paf import, or with "
+                         "parallel.ffn=split");
     model_norms_create(norms, &t->s.config);
     return checkpoint_load(&t->init, t->s.topo.world, norms, false, NULL, NULL, err);
 }

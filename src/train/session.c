@@ -180,6 +180,9 @@ static void log_plan(const session *s) {
     snprintf(layers, sizeof layers, s->topo.stages > 1 ? " layers %lld to %lld," : "",
              (long long)s->model.stack.first + 1, (long long)(s->model.stack.first + s->model.stack.count));
     log_info("%s, team %s%s%s", model_design_name(s->config.design), team, layout, s->topo.zero ? ", zero" : "");
+    if (s->place.grid.rows)
+        log_info("  FFN in tiles on %d x %d ranks, by PBLAS: balance is off", s->place.grid.rows,
+                 s->place.grid.columns);
     char *mine = memory_format(
         "rank %d:%s heads %lld, neurons %lld, vocabulary rows %lld, %.0f %% of the FLOP; %.0f MiB: "
         "parameters %.0f, gradients %.0f, moments %.0f, activations %.0f, exchange %.0f",
@@ -259,6 +262,7 @@ static bool plan(session *s, const parallel_settings *parallel, double length, c
     if (!topology_create(&s->topo, parallel, attention, ffn, heads, err)) return false;
     placement_request wanted = model_placement_request(&s->config, &s->topo, parallel->balance, length);
     wanted.cost = *cost;
+    wanted.tiles = !strcmp(parallel->ffn, "pblas");
     if (!placement_create(&s->place, &wanted, err) || !cut_stages(s, length, request, err)) return false;
     model_plan(&s->model, &s->config, request, &s->topo, &s->place);
     return true;

@@ -130,7 +130,8 @@ static void add_head(trace_file *f) {
     topology_team_text(team, s->topo.attention, s->topo.ffn);
     add(f, "{\"displayTimeUnit\": \"ms\",\n\"otherData\": {\"program\": \"paf %s\", \"design\": \"%s\", ", PAF_VERSION,
         design);
-    add(f, "\"team\": \"%s\", \"balance\": \"%s\", ", team, f->t->plan.parallel->balance ? "on" : "off");
+    bool balance = f->t->plan.parallel->balance && !s->place.grid.rows;
+    add(f, "\"team\": \"%s\", \"balance\": \"%s\", ", team, balance ? "on" : "off");
     add(f, "\"layers\": %lld, \"hidden\": %lld},\n", (long long)s->config.layers, (long long)s->config.hidden);
     add(f, "\"traceEvents\": [\n{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": 0, \"tid\": 0, ");
     add(f, "\"args\": {\"name\": \"%s, team %s\"}}", design, team);

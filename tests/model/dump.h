@@ -9,6 +9,15 @@
 #include "optim/optim.h"
 #include "storage/storage.h"
 
+// Does the FFN lie in tiles, and in which kind of grid?
+typedef enum { NO_TILES, TILES, TILES_IN_A_ROW } tiling;
+
+// The largest FFN group there can be: into team[OPTION_STRING_SIZE].
+static inline void one_attention_rank(char *team) {
+    int ranks = comm_size(comm_world());
+    topology_team_text(team, ranks > 1, ranks > 1 ? ranks - 1 : 0);
+}
+
 static inline void must(bool ok, const error *err) {
     if (!ok) fail_msg("%s", err->text);
 }

@@ -1,5 +1,5 @@
 // Masked-LM models against dumps of an independent PyTorch implementation.
-// ranks: 1 2 3 4
+// ranks: 1 2 3 4 5
 //
 // Loss, logits at masked positions, gradients, and 50 steps of AdamW and of LAMB.
 
@@ -11,6 +11,7 @@ typedef struct {
     const char *dump, *config, *prefix;
     model_design design;
     bool balance, recompute;
+    tiling tiles;
     const char *exchange;
 } variant;
 
@@ -54,10 +55,13 @@ static void open_fixture(fixture *f, variant v) {
     model_config config;
     must(model_config_read(&config, v.config, model_design_name(v.design), &err), &err);
     parallel_settings settings = {.team = "auto", .replicas = 1, .stages = 1};
+    if (v.tiles) one_attention_rank(settings.team);
     double attention = model_attention_work(&config, 12), ffn = model_ffn_work(&config);
     must(topology_create(&f->topo, &settings, attention, ffn, config.heads, &err), &err);
     placement_request q = model_placement_request(&config, &f->topo, v.balance, 12);
+    q.tiles = v.tiles;
     must(placement_create(&f->place, &q, &err), &err);
+    if (v.tiles == TILES_IN_A_ROW) f->place.grid = (grid_shape){1, f->place.grid.rows * f->place.grid.columns};
     model_request request = {.head = HEAD_MASKED_LM,
                              .max_tokens = SEQUENCES * f->data.longest,
                              .max_sequences = SEQUENCES,
@@ -221,6 +225,18 @@ static void test_bert(void **state) {
     }
 }
 
+static void test_tiles(void **state) {
+    (void)state;
+    for (int i = 0; i < 4; i++)
+        check((variant){.dump = i & 1 ? "masked-paf" : "masked-saf",
+                        .config = "tests/reference/config-masked.json",
+                        .prefix = "bert.",
+                        .design = i & 1 ? DESIGN_PAF : DESIGN_SAF,
+                        .tiles = i & 2 ? TILES_IN_A_ROW : TILES,
+                        .exchange = "auto"},
+              "lamb");
+}
+
 static void test_roberta(void **state) {
     (void)state;
     check((variant){.dump = "masked-paf-roberta",
@@ -258,8 +274,8 @@ static void test_nothing_masked(void **state) {
 
 int main(int argc, char **argv) {
     comm_start(&argc, &argv);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_bert), cmocka_unit_test(test_roberta),
-                                       cmocka_unit_test(test_nothing_masked)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_bert), cmocka_unit_test(test_tiles),
+                                       cmocka_unit_test(test_roberta), cmocka_unit_test(test_nothing_masked)};
     int failed = cmocka_run_group_tests_name("masked-LM model against PyTorch", tests, NULL, NULL);
     comm_finish();
     return failed;

@@ -1,5 +1,5 @@
 // The whole model against dumps of an independent PyTorch implementation.
-// ranks: 1 2 3 4
+// ranks: 1 2 3 4 5
 //
 // The dumps are in tests/reference. Dropout, which no other implementation draws the same, is held against finite
 // differences.
@@ -14,6 +14,7 @@ typedef struct {
     model_design design;
     bool regression;
     bool balance, recompute;
+    tiling tiles;
     const char *exchange;
 } variant;
 
@@ -58,10 +59,13 @@ static void open_fixture(fixture *f, variant v) {
     model_config config;
     must(model_config_read(&config, "tests/reference/config.json", design, &err), &err);
     parallel_settings settings = {.team = "auto", .replicas = 1, .stages = 1};
+    if (v.tiles) one_attention_rank(settings.team);
     double attention = model_attention_work(&config, 12), ffn = model_ffn_work(&config);
     must(topology_create(&f->topo, &settings, attention, ffn, config.heads, &err), &err);
     placement_request q = model_placement_request(&config, &f->topo, v.balance, 12);
+    q.tiles = v.tiles;
     must(placement_create(&f->place, &q, &err), &err);
+    if (v.tiles == TILES_IN_A_ROW) f->place.grid = (grid_shape){1, f->place.grid.rows * f->place.grid.columns};
     model_request request = {.classes = v.regression ? 1 : 3,
                              .max_tokens = SEQUENCES * f->data.longest,
                              .max_sequences = SEQUENCES,
@@ -167,6 +171,17 @@ static void test_against_pytorch(void **state) {
     }
 }
 
+static void test_tiles(void **state) {
+    (void)state;
+    const char *const exchanges[] = {"shared", "mpi"};
+    for (int i = 0; i < 4; i++)
+        check((variant){.design = i & 1 ? DESIGN_PAF : DESIGN_SAF,
+                        .balance = true, // to no effect
+                        .recompute = i < 2,
+                        .tiles = i & 2 ? TILES_IN_A_ROW : TILES,
+                        .exchange = comm_size(comm_world()) == 1 ? "local" : exchanges[i / 2]});
+}
+
 // Moves one tensor by `distance` along its gradient, of this length.
 static void move(const parameter *p, const float *direction, double length, double distance) {
     for (int64_t j = 0; j < parameter_count(p); j++) p->value[j] += (float)(distance * direction[j] / length);
@@ -210,7 +225,8 @@ static void test_dropout(void **state) {
 
 int main(int argc, char **argv) {
     comm_start(&argc, &argv);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_pytorch), cmocka_unit_test(test_dropout)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_pytorch), cmocka_unit_test(test_tiles),
+                                       cmocka_unit_test(test_dropout)};
     int failed = cmocka_run_group_tests_name("model against PyTorch", tests, NULL, NULL);
     comm_finish();
     return failed;

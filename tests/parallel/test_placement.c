@@ -206,6 +206,54 @@ static void check_shared(placement_request q) {
     }
 }
 
+// Tiles of a matrix of any size: everything is in one of them, in rank order, and they are no larger than is said.
+static void check_tiles(const placement *p, int64_t rows, int64_t columns) {
+    grid_shape g = p->grid;
+    char *taken = memory_allocate((size_t)(rows * columns), 1);
+    int64_t count = 0;
+    int place = 0;
+    for (int r = 0; r < p->team; r++) {
+        tile t = placement_tile(p, r, rows, columns);
+        assert_true(p->owns_neurons[r] || (!t.rows.count && !t.columns.count));
+        assert_int_equal(t.rows.count > 0, t.columns.count > 0);
+        assert_true(t.rows.count <= placement_tile_size(rows, g.rows));
+        assert_true(t.columns.count <= placement_tile_size(columns, g.columns));
+        if (t.rows.count) {
+            assert_int_equal(t.rows.first, place / g.columns * placement_tile_size(rows, g.rows));
+            assert_int_equal(t.columns.first, place % g.columns * placement_tile_size(columns, g.columns));
+        }
+        for (int64_t i = t.rows.first; i < t.rows.first + t.rows.count; i++)
+            for (int64_t j = t.columns.first; j < t.columns.first + t.columns.count; j++) {
+                assert_int_equal(taken[i * columns + j]++, 0);
+                count++;
+            }
+        place += p->owns_neurons[r];
+    }
+    assert_int_equal(count, rows * columns);
+    memory_free(taken);
+}
+
+static void check_grid(placement_request q) {
+    placement pure = create(&q);
+    q.balance = q.tiles = true;
+    placement p = create(&q);
+    assert_memory_equal(p.shares, pure.shares, (size_t)p.team * sizeof *p.shares);
+    assert_int_equal(pure.grid.rows, 0);
+    assert_int_equal(p.grid.rows * p.grid.columns, q.ffn);
+    assert_true(p.grid.rows >= p.grid.columns);
+    for (int c = p.grid.columns + 1; c * c <= q.ffn; c++) assert_true(q.ffn % c); // none is nearer to a square
+    const int64_t lengths[] = {1, 2, 3, 7, 12, 25};
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 6; j++) check_tiles(&p, lengths[i], lengths[j]);
+    placement_destroy(&p);
+    placement_destroy(&pure);
+}
+
+static void test_grids(void **state) {
+    (void)state;
+    for_all(check_grid);
+}
+
 static void test_groups(void **state) {
     (void)state;
     for_all(check_pure);
@@ -456,19 +504,13 @@ static void test_stages(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_groups),
-        cmocka_unit_test(test_balance),
-        cmocka_unit_test(test_no_groups),
-        cmocka_unit_test(test_same_again),
-        cmocka_unit_test(test_team_of_one),
-        cmocka_unit_test(test_bert_large),
-        cmocka_unit_test(test_attention_gives_nothing_away_that_it_needs),
-        cmocka_unit_test(test_costs),
-        cmocka_unit_test(test_uneven_heads),
-        cmocka_unit_test(test_too_many_ranks),
-        cmocka_unit_test(test_balance_in_large_teams),
-        cmocka_unit_test(test_tokens),
-        cmocka_unit_test(test_stages),
+        cmocka_unit_test(test_groups),         cmocka_unit_test(test_grids),
+        cmocka_unit_test(test_balance),        cmocka_unit_test(test_no_groups),
+        cmocka_unit_test(test_same_again),     cmocka_unit_test(test_team_of_one),
+        cmocka_unit_test(test_bert_large),     cmocka_unit_test(test_attention_gives_nothing_away_that_it_needs),
+        cmocka_unit_test(test_costs),          cmocka_unit_test(test_uneven_heads),
+        cmocka_unit_test(test_too_many_ranks), cmocka_unit_test(test_balance_in_large_teams),
+        cmocka_unit_test(test_tokens),         cmocka_unit_test(test_stages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

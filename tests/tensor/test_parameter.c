@@ -15,14 +15,19 @@ static void test_rows(void **state) {
     assert_int_equal(parameter_add(&table, "columns", 2, 10, 4, SPLIT_COLUMNS, 1, 2, false, false, INITIAL_ONE), 2);
     assert_int_equal(parameter_add(&table, "vector", 1, 9, 1, SPLIT_ROWS, 8, 1, true, false, INITIAL_ZERO), 3);
     assert_int_equal(parameter_add(&table, "elsewhere", 2, 10, 4, SPLIT_ROWS, 10, 0, false, true, INITIAL_NORMAL), 4);
+    const int64_t first[] = {6, 2}, count[] = {4, 2}, nothing[] = {4, 0};
+    assert_int_equal(parameter_add_tile(&table, "tile", 10, 4, first, count, true, INITIAL_NORMAL), 5);
+    assert_int_equal(parameter_add_tile(&table, "no tile", 10, 4, first, nothing, true, INITIAL_NORMAL), 6);
     const parameter expected[] = {
         {.shape = {5, 3}, .offset = {0, 0}, .size = {5, 3}, .dimensions = 2, .writer = true, .decay = true},
         {.shape = {10, 4}, .offset = {3, 0}, .size = {5, 4}, .dimensions = 2, .writer = true, .decay = true},
         {.shape = {10, 4}, .offset = {0, 1}, .size = {10, 2}, .dimensions = 2},
         {.shape = {9, 1}, .offset = {8, 0}, .size = {1, 1}, .dimensions = 1, .writer = true},
         {.shape = {10, 4}, .offset = {10, 0}, .size = {0, 0}, .dimensions = 2, .decay = true},
+        {.shape = {10, 4}, .offset = {6, 2}, .size = {4, 2}, .dimensions = 2, .writer = true, .decay = true},
+        {.shape = {10, 4}, .offset = {6, 2}, .size = {0, 0}, .dimensions = 2, .decay = true},
     };
-    assert_int_equal(table.n, 5);
+    assert_int_equal(table.n, 7);
     for (size_t i = 0; i < table.n; i++) {
         const parameter *p = &table.rows[i];
         assert_memory_equal(p->shape, expected[i].shape, sizeof p->shape);
@@ -173,11 +178,32 @@ static void check_cuts(int dimensions, int64_t columns, parameter_split split) {
     parameter_destroy(&whole);
 }
 
+// The same of what is cut both ways.
+static void check_tiles(void) {
+    parameter_table whole = tensor("w", 2, WIDE, SPLIT_NONE, 0, 0, 7);
+    for (int64_t row = 0; row < TALL; row += 2)
+        for (int64_t column = 0; column < WIDE; column++)
+            for (int64_t columns = 1; column + columns <= WIDE; columns++) {
+                const int64_t first[] = {row, column}, count[] = {smaller(3, TALL - row), columns};
+                parameter_table part = {0};
+                parameter_add_tile(&part, "w", TALL, WIDE, first, count, true, INITIAL_NORMAL);
+                parameter_allocate(&part, false, false);
+                assert_int_equal(part.replicated, 0);
+                parameter_initialise(&part, 7, 0.02);
+                for (int64_t r = 0; r < count[0]; r++)
+                    assert_memory_equal(part.rows[0].value + r * columns, whole.values + (row + r) * WIDE + column,
+                                        (size_t)columns * sizeof *whole.values);
+                parameter_destroy(&part);
+            }
+    parameter_destroy(&whole);
+}
+
 static void test_no_split_changes_values(void **state) {
     (void)state;
     check_cuts(2, WIDE, SPLIT_ROWS);
     check_cuts(2, WIDE, SPLIT_COLUMNS);
     check_cuts(1, 1, SPLIT_ROWS);
+    check_tiles();
 }
 
 // Whatever else is in a table, and in whichever order, a name has its values: so SAF and PAF begin alike.
