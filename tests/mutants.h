@@ -138,8 +138,8 @@ static _Atomic int64_t mutant_heap, mutant_heap_peak;
 
 static inline void mutant_allocated(const volatile void *pointer, size_t size) {
     (void)pointer;
-    int64_t now = mutant_heap += (int64_t)size;
-    if (now > mutant_heap_peak) mutant_heap_peak = now;
+    mutant_heap += (int64_t)size;
+    if (mutant_heap > mutant_heap_peak) mutant_heap_peak = mutant_heap;
 }
 
 static inline void mutant_freed(const volatile void *pointer) {
@@ -165,7 +165,10 @@ static inline void mutant_watch_memory(int64_t most) {
     if (setrlimit(RLIMIT_DATA, &limit)) FATAL("cannot limit memory");
 }
 
-static inline int64_t mutant_memory_begin(void) { return mutant_heap_peak = mutant_heap; }
+static inline int64_t mutant_memory_begin(void) {
+    mutant_heap_peak = mutant_heap;
+    return mutant_heap;
+}
 // The most that was allocated at once since then, and what still is; 0 where nobody counts.
 static inline int64_t mutant_memory_taken(int64_t begin) { return mutant_heap_peak - begin; }
 static inline int64_t mutant_memory_kept(int64_t begin) { return mutant_heap - begin; }
