@@ -12,6 +12,13 @@ json_t *json_read(const char *path, error *err) {
     return value;
 }
 
+json_t *json_read_foreign(const char *path, error *err) {
+    if (file_size(path) <= JSON_FOREIGN_MOST) return json_read(path, err);
+    error_set(err, ERROR_INPUT, "%s has more than %lld MB, which no such file needs", path,
+              (long long)(JSON_FOREIGN_MOST >> 20));
+    return NULL;
+}
+
 json_t *json_parse(const char *text, size_t size, const char *where, error *err) {
     json_error_t reason;
     json_t *value = json_loadb(text, size, JSON_REJECT_DUPLICATES, &reason);

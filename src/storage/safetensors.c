@@ -223,9 +223,7 @@ static bool check_index(const safetensors *s, const json_t *map, const char *ind
 }
 
 static bool add_index(safetensors *s, const char *folder, const char *index, error *err) {
-    if (file_size(index) > SAFETENSORS_HEADER_MOST)
-        return error_set(err, ERROR_INPUT, "%s is longer than any index should be", index);
-    json_t *json = json_read(index, err), *map = json_object_get(json, "weight_map"), *file;
+    json_t *json = json_read_foreign(index, err), *map = json_object_get(json, "weight_map"), *file;
     const char *name;
     bool good = json != NULL;
     if (good && json_object_size(map) == 0)

@@ -79,6 +79,10 @@ char *checksum_seal(const char *name, const char *text, size_t size);
 // ---- JSON (json.c), over jansson ----------------------------------------------------------------------------------
 
 json_t *json_read(const char *path, error *err); // message has path:line
+// The same of a file from strangers: one of more than JSON_FOREIGN_MOST bytes is refused before it is read, as a value
+// can take thirty times the memory of its text.
+#define JSON_FOREIGN_MOST ((int64_t)16 << 20)
+json_t *json_read_foreign(const char *path, error *err);
 json_t *json_parse(const char *text, size_t size, const char *where, error *err);
 bool json_write(const char *path, const json_t *value, error *err); // atomically, indented
 // The text of an object or array, indented and with a newline at its end, or on one line without. Numbers read back to

@@ -65,6 +65,9 @@ static const char **order_pieces(json_t *json, const char *where, error *err) {
 }
 
 static bool load_pieces(tokenizer *t, const char *where, error *err) {
+    if (t->files.file[0].size > (size_t)JSON_FOREIGN_MOST)
+        return error_set(err, ERROR_INPUT, "%s has more than %lld MB, which no vocabulary needs", where,
+                         (long long)(JSON_FOREIGN_MOST >> 20));
     json_t *json = json_parse(t->files.file[0].text, t->files.file[0].size, where, err);
     if (!json) return false;
     bool good = json_is_object(json) ||

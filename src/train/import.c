@@ -31,7 +31,7 @@ static bool check_settings(const import_settings *settings, error *err) {
 
 static bool read_config(importer *i, error *err) {
     char *path = memory_format("%s/config.json", i->settings->from);
-    i->config = json_read(path, err);
+    i->config = json_read_foreign(path, err);
     bool ok = i->config && model_config_from_json(&i->s.config, i->config, i->settings->design, path, err);
     memory_free(path);
     return ok;
@@ -42,7 +42,7 @@ static bool read_casing(const importer *i, bool *lower_case, error *err) {
     *lower_case = strcmp(i->settings->lower_case, "off");
     char *path = memory_format("%s/tokenizer_config.json", i->settings->from);
     bool wanted = !strcmp(i->settings->lower_case, "auto") && file_exists(path);
-    json_t *json = wanted ? json_read(path, err) : NULL;
+    json_t *json = wanted ? json_read_foreign(path, err) : NULL;
     const json_t *own = json_object_get(json, "do_lower_case");
     if (json_is_boolean(own)) *lower_case = json_is_true(own);
     json_decref(json);

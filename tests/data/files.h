@@ -72,6 +72,18 @@ static inline void assert_error(const error *err, const char *format, const char
     assert_int_equal(err->kind, ERROR_INPUT);
 }
 
+// What was read of a file can be trained on.
+static inline void assert_sound(const dataset *d, const task *t, int64_t max_length) {
+    assert_true(d->n > 0 && d->starts[0] == 0 && d->longest <= max_length);
+    for (int64_t i = 0; i < d->n; i++) {
+        int64_t length = dataset_length(d, i);
+        assert_true(length >= 2 && length <= d->longest);
+        assert_true(d->second[i] >= 2 && d->second[i] <= length);
+        if (d->labels) assert_true(d->labels[i] >= 0 && d->labels[i] < t->classes);
+        if (d->targets) assert_true(d->targets[i] >= t->low && d->targets[i] <= t->high);
+    }
+}
+
 // Loads `text` as the dev file of a task.
 static inline bool load_dev(dataset *d, const task *t, const char *folder, const tokenizer *tok, const char *text,
                             int64_t max_length, error *err) {

@@ -56,6 +56,24 @@ static void what_is_wrong_is_named(void **state) {
     assert_non_null(strstr(err.text, "/nonexistent/a.json"));
 }
 
+static void what_is_too_long_is_not_read(void **state) {
+    (void)state;
+    char *folder = test_folder(), *path = memory_format("%s/a.json", folder);
+    FILE *file = fopen(path, "w");
+    assert_true(file && fputs("{}", file) >= 0 && !fclose(file));
+    json_t *small = json_read_foreign(path, &err);
+    assert_non_null(small);
+    json_decref(small);
+    assert_int_equal(truncate(path, JSON_FOREIGN_MOST + 1), 0);
+    assert_null(json_read_foreign(path, &err));
+    assert_non_null(strstr(err.text, "more than 16 MB"));
+    assert_null(json_read_foreign("/nonexistent/a.json", &err));
+    assert_non_null(strstr(err.text, "/nonexistent/a.json"));
+    assert_true(file_remove_tree(folder, &err));
+    memory_free(path);
+    memory_free(folder);
+}
+
 static void members(void **state) {
     (void)state;
     json_t *object = parse("{\"int\": -7, \"real\": 2.5, \"text\": \"t\", \"null\": null}");
@@ -88,6 +106,7 @@ int main(void) {
         cmocka_unit_test(numbers_keep_their_bits),
         cmocka_unit_test(formats),
         cmocka_unit_test(what_is_wrong_is_named),
+        cmocka_unit_test(what_is_too_long_is_not_read),
         cmocka_unit_test(members),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
