@@ -9,8 +9,8 @@
 //
 // So PAF is given d x in the place of x: the LayerNorm below takes d into its gain and shift, query, key and value take
 // it out again, and attention's output takes it in. FFN's output bias takes b. What PAF cannot have is an FFN that has
-// seen attention; it sees d x + b instead of u, by its first bias. Tokens' deviations do differ, by a tenth. They are
-// estimated as that of x alone, from the LayerNorm below, so that no data is needed; docs/performance.md has the
+// seen attention; it sees d x + b instead of u, by its first bias. Tokens' deviations do differ, by a tenth or so. They
+// are estimated as that of x alone, from the LayerNorm below, so that no data is needed. docs/paf-from-saf.md has the
 // figures.
 #include "model/internal.h"
 
