@@ -173,9 +173,8 @@ static void log_start(const trainer *t, const parameter_table *norms, const tens
 bool keep_start_from(trainer *t, error *err) {
     tensor_list fresh = {0};
     parameter_table *table = &t->s.model.table, norms;
-    bool ok = checkpoint_load(&t->init, t->s.topo.world, table, false, may_be_new, &fresh, err);
-    if (!ok) return false;
-    ok = read_norms(t, &norms, err);
+    if (!checkpoint_load(&t->init, t->s.topo.world, table, false, may_be_new, &fresh, err)) return false;
+    bool ok = read_norms(t, &norms, err);
     if (ok) {
         log_start(t, &norms, &fresh);
         session_fold(&norms, table, &t->s.config);
