@@ -34,7 +34,8 @@ const command command_import = {
         "example: build/paf import --import.from=bert-large-uncased --import.to=checkpoints/bert-large\n"
         "DIR has config.json, model.safetensors (whole, or split with its index) and vocab.txt, or vocab.json and\n"
         "merges.txt. finetune and pretrain take RUN as --model.init; with --import.task evaluate takes a classifier.\n"
-        "Tensors that paf has no use for are named. --model.design=paf leaves attention.output.LayerNorm out.",
+        "Tensors that paf has no use for are named. --model.design=paf leaves attention.output.LayerNorm out, or with\n"
+        "--model.conversion=fold folds it into the weights around it.",
     .run = run_import,
 };
 

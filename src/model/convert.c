@@ -9,8 +9,8 @@
 //
 // So PAF is given d x in the place of x: the LayerNorm below takes d into its gain and shift, query, key and value take
 // it out again, and attention's output takes it in. FFN's output bias takes b. What PAF cannot have is an FFN that has
-// seen attention; it sees d x + b instead of u, by its first bias. Tokens' deviations do differ, by a tenth. They are
-// estimated as that of x alone, from the LayerNorm below, so that no data is needed; docs/performance.md has the
+// seen attention; it sees d x + b instead of u, by its first bias. Tokens' deviations do differ, by a tenth or so. They
+// are estimated as that of x alone, from the LayerNorm below, so that no data is needed. docs/paf-from-saf.md has the
 // figures.
 #include "model/internal.h"
 
@@ -72,24 +72,26 @@ static void find_factors(float *d, const float *gain, double deviation, int64_t 
     for (int64_t i = 0; i < n; i++) d[i] = (float)(copysign(fmax(fabs((double)gain[i]), least), gain[i]) / deviation);
 }
 
-// ---- into the weights: this rank's part of each, nothing where p is NULL -------------------------------------------
+// ---- into the weights ----------------------------------------------------------------------------------------------
+//
+// What is scaled, or added to, by hidden dimension is whole in that dimension on every rank that has a part of it. Rows
+// that this rank's table has not (NULL) are passed over.
 
-// A factor for each row of the whole.
 static void scale_rows(parameter *p, const float *d) {
     for (int64_t r = 0; p && r < p->size[0]; r++)
-        for (int64_t c = 0; c < p->size[1]; c++) p->value[r * p->size[1] + c] *= d[p->offset[0] + r];
+        for (int64_t c = 0; c < p->size[1]; c++) p->value[r * p->size[1] + c] *= d[r];
 }
 
 static void unscale_columns(parameter *p, const float *d) {
     for (int64_t r = 0; p && r < p->size[0]; r++)
-        for (int64_t c = 0; c < p->size[1]; c++) p->value[r * p->size[1] + c] /= d[p->offset[1] + c];
+        for (int64_t c = 0; c < p->size[1]; c++) p->value[r * p->size[1] + c] /= d[c];
 }
 
 static void add_vector(parameter *bias, const float *v) {
-    for (int64_t r = 0; bias && r < bias->size[0]; r++) bias->value[r] += v[bias->offset[0] + r];
+    for (int64_t r = 0; bias && r < bias->size[0]; r++) bias->value[r] += v[r];
 }
 
-// bias += weight v; of its rows a rank has the whole.
+// bias += weight v
 static void add_product(parameter *bias, const parameter *weight, const float *v) {
     for (int64_t r = 0; weight && r < weight->size[0]; r++) {
         double sum = 0;
