@@ -55,6 +55,13 @@ void comm_sum_floats(comm *c, float *values, int64_t n);
 // is the most by which it may be off. Collective over c.
 double comm_clock_offset(comm *c, double (*clock)(void), double *error);
 
+// What this rank has sent since it was started, by messages to one rank and by PBLAS: at least so much, as the library
+// may pass on what it broadcasts (traffic.c).
+typedef struct {
+    int64_t messages, bytes;
+} traffic;
+traffic comm_traffic(void);
+
 // Tests every outstanding MPI request, so that messages move while a rank computes.
 void parallel_progress(void);
 
