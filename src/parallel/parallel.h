@@ -1,7 +1,8 @@
 // parallel: ranks. Where a rank stands, who owns what, and how partial results become sums.
 //
-// The only room that calls MPI_*. Functions marked collective must be called by every rank of the communicator named.
-// Waiting is always ours: requests are tested, then the core is yielded, so that more ranks than cores do not collapse.
+// The only room that calls MPI_*, and ScaLAPACK, which is built on it. Functions marked collective must be called by
+// every rank of the communicator named. Waiting, but for that within a product of tiles, is ours: requests are tested,
+// then the core is yielded, so that more ranks than cores do not collapse.
 #ifndef PAF_PARALLEL_H
 #define PAF_PARALLEL_H
 
