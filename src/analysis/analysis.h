@@ -36,9 +36,10 @@ extern const option bench_exchange_options[];
 extern const option bench_step_options[];
 
 // Forward and backward of a stack of layers, training mode: one rank and the whole team, SAF, PAF with pure groups
-// (balance off) and PAF with even work (on), alternating in one run; medians and spread, and the share of the cores'
-// FMA peak, measured in the same run; the two blocks of a layer on one rank, beside what their FLOP make one expect.
-// A table to standard output, JSON where asked. Collective over the world; the same error on every rank.
+// (balance off), the same with the FFN by PBLAS, and PAF with even work (on), alternating in one run; medians and
+// spread, and the share of the cores' FMA peak, measured in the same run; what either way of the FFN takes of time,
+// messages and memory; the two blocks of a layer on one rank, beside what their FLOP make one expect. A table to
+// standard output, JSON where asked. Collective over the world; the same error on every rank.
 bool bench_layer(const bench_settings *settings, error *err);
 // The kernels of a PAF layer, and of what comes before and after the layers, one by one on every rank at the same time:
 // time, FLOP, bytes, and how near that is to what FMA peak and memory bandwidth, measured in the same run, allow. A

@@ -8,7 +8,7 @@ const option bench_layer_options[] = {
     {0},
 };
 
-enum { SAF_ONE, PAF_ONE, SAF_TEAM, PAF_OFF, PAF_ON, VARIANTS };
+enum { SAF_ONE, PAF_ONE, SAF_TEAM, PAF_OFF, PAF_PBLAS, PAF_ON, VARIANTS };
 enum { ATTENTION, FFN, BLOCKS };
 enum { FORWARD, BACKWARD, PASSES };
 
@@ -21,6 +21,7 @@ typedef struct {
     double work;                   // FLOP of a forward and a backward pass
     series blocks[BLOCKS][PASSES]; // seconds of a layer on one rank, on the root
     variant variants[VARIANTS];
+    double need[VARIANTS]; // bytes of the rank with neurons that takes most
 } layer_bench;
 
 // ---- a round
@@ -112,6 +113,7 @@ static const struct {
 } ratios[] = {
     {"speedup", "PAF, balance on, against one rank", PAF_ONE, PAF_ON},
     {"speedup_off", "PAF, balance off, against one rank", PAF_ONE, PAF_OFF},
+    {"split_over_pblas", "FFN by PBLAS against balance off", PAF_OFF, PAF_PBLAS},
     {"paf_over_saf", "PAF, balance on, against SAF, team", SAF_TEAM, PAF_ON},
 };
 
@@ -125,6 +127,29 @@ static void report_ratios(series *found, json_t *whole) {
         series_set_json(&found[i], whole, ratios[i].key);
         series_destroy(&found[i]);
     }
+}
+
+// The FFN group's two ways, for one layer forward and backward: neurons of its own for each rank, and tiles. The times
+// of its ranks, waiting for each other within PBLAS included, are means; messages are all that the team sends.
+static json_t *report_ffn(const layer_bench *l) {
+    static const struct {
+        const char *key, *text;
+        int variant;
+    } ways[] = {{"split", "split", PAF_OFF}, {"pblas", "PBLAS", PAF_PBLAS}};
+    double passes = (double)(l->b.settings->layers * l->b.settings->repeats);
+    json_t *both = json_object();
+    printf("\n%-18s %8s %9s %9s %12s\n", "one layer, FFN", "ms", "messages", "MB sent", "MiB a rank");
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        const variant *v = &l->variants[ways[i].variant];
+        double seconds = v->spans[SPAN_FFN] / passes / l->b.ffn, need = l->need[ways[i].variant];
+        double messages = v->messages / passes, bytes = v->bytes / passes;
+        printf("%-18s %8.2f %9.0f %9.2f %12.0f\n", ways[i].text, 1e3 * seconds, messages, bytes / 1e6,
+               need / (1 << 20));
+        json_object_set_new(both, ways[i].key,
+                            json_pack("{s:f, s:f, s:f, s:f}", "seconds", seconds, "messages", messages, "bytes", bytes,
+                                      "memory_bytes", need));
+    }
+    return both;
 }
 
 static void sort_times(layer_bench *l, int used) {
@@ -156,6 +181,7 @@ static json_t *report(layer_bench *l, int used) {
     }
     json_object_set_new(whole, "variants", rows);
     if (used == VARIANTS) report_ratios(found, whole);
+    if (used == VARIANTS) json_object_set_new(whole, "ffn_group", report_ffn(l));
     json_object_set_new(whole, "blocks", report_blocks(l));
     json_object_set_new(
         whole, "bound_off",
@@ -200,7 +226,12 @@ static void measure(layer_bench *l, int used) {
         bench_log_progress(&l->b, r + 1, rounds);
     }
     bench_settle(&l->b);
-    for (int i = 0; i < used; i++) variant_sum_spans(&l->variants[i]);
+    for (int i = 0; i < used; i++) {
+        const variant *v = &l->variants[i];
+        variant_sum_spans(&l->variants[i]);
+        l->need[i] = v->inside && v->m.mine->neurons.count ? variant_need(v) : 0;
+    }
+    comm_max_doubles(comm_world(), l->need, used);
 }
 
 bool bench_layer(const bench_settings *settings, error *err) {
@@ -208,8 +239,10 @@ bool bench_layer(const bench_settings *settings, error *err) {
                                   [PAF_ONE] = {.name = "PAF, one rank", .design = DESIGN_PAF},
                                   [SAF_TEAM] = {.name = "SAF, team", .design = DESIGN_SAF, .team = true},
                                   [PAF_OFF] = {.name = "PAF, balance off", .design = DESIGN_PAF, .team = true},
+                                  [PAF_PBLAS] = {.name = "PAF, FFN by PBLAS", .design = DESIGN_PAF, .team = true},
                                   [PAF_ON] = {.name = "PAF, balance on", .design = DESIGN_PAF, .team = true}}};
     l.variants[PAF_ON].balance = true;
+    l.variants[PAF_PBLAS].tiles = true;
     bool ok = bench_open(&l.b, "layer", settings, "auto", settings->layers, err);
     int used = bench_has_team(&l.b) ? VARIANTS : SAF_TEAM; // one rank has no team
     if (ok) {

@@ -79,18 +79,21 @@ typedef struct {
     const char *name;
     model_design design;
     bool team, balance; // the whole team, or one rank
+    bool tiles;         // the FFN by PBLAS
     bool inside;        // is this rank one of them
     topology topo;
     placement place;
     model m;                  // where inside
     series times;             // where inside
     double spans[SPAN_COUNT]; // summed over repeats, and by variant_sum_spans over ranks
+    double messages, bytes;   // sent, likewise
 } variant;
 
 // Ranks, placement for sequences of this length, model; weights are initialised. request.exchange is settled here.
 // Refuses what memory cannot hold. Collective over the world; the same error on every rank. variant_close in any case.
 bool variant_open(variant *v, const bench *b, double length, model_request request, error *err);
 void variant_close(variant *v);
+double variant_need(const variant *v); // bytes of this rank, 0 where not inside
 // One round: work on this variant's ranks, while the others sleep. Collective over the world.
 void variant_time(variant *v, void (*work)(variant *v, void *context), void *context);
 // Where this rank's time went since the last call: into spans, and added to v->spans. Between parts of a round.

@@ -2,14 +2,16 @@
 
 #include <string.h>
 
+double variant_need(const variant *v) {
+    if (!v->inside) return 0;
+    model_memory m = model_need(&v->m, &v->topo);
+    return (double)(m.parameters + m.gradients + m.moments + m.activations + m.exchange);
+}
+
 // Does what the ranks of a node will need together fit into what it has left?
 static bool fits(const variant *v, error *err) {
     const double gib = 1 << 30;
-    double need = 0, have;
-    if (v->inside) {
-        model_memory m = model_need(&v->m, &v->topo);
-        need = (double)(m.parameters + m.gradients + m.moments + m.activations + m.exchange);
-    }
+    double need = variant_need(v), have;
     return comm_node_fits(&need, &have) ||
            error_set(err, ERROR_INPUT,
                      "\"%s\" needs %.1f GiB of a node, but it has %.1f GiB free; take fewer layers (--bench.layers), "
@@ -24,6 +26,7 @@ bool variant_open(variant *v, const bench *b, double length, model_request reque
     v->inside = comm_rank(v->topo.world) < (v->team && bench_has_team(b) ? b->attention + b->ffn : 1);
     placement_request wanted = model_placement_request(&config, &v->topo, v->balance, length);
     wanted.cost = bench_cost(b, length);
+    wanted.tiles = v->tiles;
     if (v->inside && placement_create(&v->place, &wanted, err)) {
         request.exchange = v->topo.team > 1 ? request.exchange : "local";
         model_plan(&v->m, &config, &request, &v->topo, &v->place);
@@ -53,10 +56,13 @@ void variant_time(variant *v, void (*work)(variant *v, void *context), void *con
         double spans[SPAN_COUNT];
         comm_barrier(v->topo.team_comm);
         time_span_collect(spans);
+        traffic sent = comm_traffic();
         double before = time_now();
         work(v, context);
         comm_barrier(v->topo.team_comm);
         series_add(&v->times, time_now() - before);
+        v->messages += (double)(comm_traffic().messages - sent.messages);
+        v->bytes += (double)(comm_traffic().bytes - sent.bytes);
         variant_collect(v, spans);
     }
     comm_barrier_asleep(v->topo.world);
@@ -67,7 +73,11 @@ void variant_collect(variant *v, double spans[SPAN_COUNT]) {
     for (int i = 0; i < SPAN_COUNT; i++) v->spans[i] += spans[i];
 }
 
-void variant_sum_spans(variant *v) { comm_sum_doubles(comm_world(), v->spans, SPAN_COUNT); }
+void variant_sum_spans(variant *v) {
+    comm_sum_doubles(comm_world(), v->spans, SPAN_COUNT);
+    comm_sum_doubles(comm_world(), &v->messages, 1);
+    comm_sum_doubles(comm_world(), &v->bytes, 1);
+}
 
 double variant_share(const variant *v, span what) {
     double all = 0;

@@ -1,7 +1,8 @@
 // parallel: ranks. Where a rank stands, who owns what, and how partial results become sums.
 //
-// The only room that calls MPI_*. Functions marked collective must be called by every rank of the communicator named.
-// Waiting is always ours: requests are tested, then the core is yielded, so that more ranks than cores do not collapse.
+// The only room that calls MPI_*, and ScaLAPACK, which is built on it. Functions marked collective must be called by
+// every rank of the communicator named. Waiting, but for that within a product of tiles, is ours: requests are tested,
+// then the core is yielded, so that more ranks than cores do not collapse.
 #ifndef PAF_PARALLEL_H
 #define PAF_PARALLEL_H
 
@@ -54,6 +55,13 @@ void comm_sum_floats(comm *c, float *values, int64_t n);
 // An offset that these cannot tell from none is 0; so it is on one node, whose monotonic clock all ranks share. *error
 // is the most by which it may be off. Collective over c.
 double comm_clock_offset(comm *c, double (*clock)(void), double *error);
+
+// What this rank has sent since it was started, by messages to one rank and by PBLAS: at least so much, as the library
+// may pass on what it broadcasts (traffic.c).
+typedef struct {
+    int64_t messages, bytes;
+} traffic;
+traffic comm_traffic(void);
 
 // Tests every outstanding MPI request, so that messages move while a rank computes.
 void parallel_progress(void);

@@ -71,17 +71,26 @@ for ranks in 1 2 3; do
     holds 'near($flop_ratio, 21504 / 36864) && $time_ratio > 0'
     case $ranks in
     1) shares 2 && many 0 paf_over_saf && is bound_off 1.0 ;;
-    2) shares 5 && holds 'near($bound_off, 58368 / 36864)' ;;
-    3) shares 5 && is team '"1+2"' && holds 'near($bound_off, 58368 / 21504)' ;;
+    2) shares 6 && holds 'near($bound_off, 58368 / 36864)' ;;
+    3) shares 6 && is team '"1+2"' && holds 'near($bound_off, 58368 / 21504)' ;;
     esac
     [ $ranks = 1 ] && continue
     spread speedup
     spread speedup_off
     spread paf_over_saf
+    spread split_over_pblas
+    many 2 memory_bytes
     holds '$bound_by_flop == $bound_off && $bound_by_time > 1'
     grep -q '^PAF, balance off  *[0-9]' "$out" || fail "$(<"$out")"
 done
+# Sums in shared memory send nothing; tiles on two ranks do.
+[ "$(values messages | head -n 1)" = 0.0 ] && [ "$(values messages | tail -n 1)" != 0.0 ] || fail "$(<"$out")"
+holds '$seconds > 0 && $memory_bytes > 0'
 bench 3 layer "$folder/layer" --bench.team=2+1 --bench.exchange=mpi --bench.tokens=50 --bench.length=40 --bench.layers=1
+# A grid of one rank sends nothing; the exchange sends what it sends with split products.
+[ "$(values messages | sort -u | wc -l)" = 1 ] || fail "$(<"$out")"
+[ "$(values bytes | sort -u | wc -l)" = 1 ] || fail "$(<"$out")"
+holds '$messages > 0 && $bytes > 0 && $seconds > 0'
 is team '"2+1"'
 is layers 1
 

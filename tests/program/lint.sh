@@ -47,6 +47,8 @@ broken src/data/a.c '#include "parallel/parallel.h"\n' ':1: data may not include
 broken src/model/a.c '#include "parallel/internal.h"\n' ':1: parallel/internal.h is for parallel alone'
 broken src/model/a.c '#include "model.h"\n' ':1: include "room/name.h", not "model.h"'
 broken src/model/a.c '\nint a = MPI_SUM;\n' ':2: MPI_SUM belongs to parallel'
+broken src/model/a.c 'int a = Cblacs_gridexit(1);\n' ':1: Cblacs_gridexit belongs to parallel'
+broken src/model/a.c 'int a = psgemm_(1);\n' ':1: psgemm_ belongs to parallel'
 broken src/model/a.c 'int a = H5Fopen();\n' ':1: H5Fopen belongs to storage'
 broken src/model/a.c 'int a = fsync(1);\n' ':1: fsync belongs to storage'
 broken src/model/a.c 'int a = dnnl_sgemm();\n' ':1: dnnl_sgemm belongs to tensor'
