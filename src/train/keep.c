@@ -152,17 +152,23 @@ static bool may_be_new(const char *name, void *context) {
     return is_head(name);
 }
 
-// The LayerNorms of model.init that folding takes; none, unless it is SAF, this model PAF, and folding wanted.
-// Collective over the world.
+// Is it SAF's weights that a PAF model starts from?
+static bool becomes_paf(const trainer *t) {
+    return t->s.config.design == DESIGN_PAF &&
+           json_object_get(json_object_get(t->init.manifest, "tensors"), MODEL_SAF_TENSOR);
+}
+
+// The LayerNorms of model.init that folding takes; none where it is not wanted. Collective over the world.
 static bool read_norms(const trainer *t, parameter_table *norms, error *err) {
     *norms = (parameter_table){0};
-    if (!session_folds(&t->s.config, t->plan.model->conversion) ||
-        !json_object_get(json_object_get(t->init.manifest, "tensors"), MODEL_SAF_TENSOR))
+    if (!becomes_paf(t)) return true;
+    if (!session_folds(&t->s.config, t->plan.model->conversion)) {
+        log_info("SAF made PAF: each layer's first LayerNorm is left out; --model.conversion=fold loses less");
         return true;
+    }
     if (t->s.place.grid.rows)
         return error_set(err, ERROR_INPUT,
-                         "model.conversion=fold wants whole rows: fold by paf import, or with "
-                         "parallel.ffn=split");
+                         "model.conversion=fold wants whole rows: fold by paf import, or with parallel.ffn=split");
     model_norms_create(norms, &t->s.config);
     return checkpoint_load(&t->init, t->s.topo.world, norms, false, NULL, NULL, err);
 }
