@@ -75,6 +75,38 @@ goes_on 2 1 1 1 1 3 1 0
 goes_on 1 2 1+1 0 3 1 1 1
 "$paf" checkpoint verify "$folder/2-2-1+1-1-to-1-1-1-0" >"$folder/output" || die "$(cat "$folder/output")"
 
+echo "a rank is killed"
+killed() { # REPLICAS STAGES TEAM ZERO OPTION...
+    local run=$folder/killed-$1-$2-${3/+/and}-$4
+    layout "$1" "$2" "$3" "$4"
+    start_pretrain "$(ranks_of "$1" "$2" "$3")" "$run" "${layout_options[@]}" "${@:5}" --run.checkpoint_every=3
+    while [ "$(losses "$run" 2>/dev/null | wc -l)" -lt 7 ] && kill -0 "$launcher" 2>/dev/null; do sleep 0.01; done
+    pkill -KILL -n -f "^$paf pretrain .*--run.out=$run " || true
+    wait $launcher && die "the killed run ended well"
+    pretrain "$(ranks_of "$1" "$2" "$3")" "$run" "${layout_options[@]}" "${@:5}" --run.resume=auto
+    grep -q 'resumed from' "$run.log" || die "it began anew"
+    same_losses "$folder/long" "$run"
+}
+options=(--model.design=paf --train.accumulate=4 --train.max_steps=60)
+pretrain 1 "$folder/long" "${options[@]}"
+killed 2 2 1 1 "${options[@]}"
+killed 1 1 1+2 0 "${options[@]}" --parallel.ffn=pblas
+
+echo "over virtual hosts"
+code=0
+launch/hosts 2 true 2>"$folder/refusal" || code=$?
+[ $code = 0 ] || { [ $code = 2 ] && sed 's/^/skipped: /' "$folder/refusal"; }
+if [ $code = 0 ]; then
+    over=(launch/hosts 2)
+    ln -s paf-one "$folder/far-one"
+    for layout in "1 1 1+1 0" "2 1 1 0" "2 1 1 1" "1 2 1 0" "2 2 1+1 1"; do
+        same_as_one pretrain far $layout --model.design=paf --train.accumulate=4
+    done
+    same_as_one pretrain far 1 1 1+4 0 --model.design=paf --train.accumulate=4 --parallel.ffn=pblas
+    killed 2 1 1 0 "${options[@]}"
+    over=()
+fi
+
 echo "started from another's weights, all of them are used"
 layout 2 2 1
 finetune 4 "$folder/from" --model.design=paf --model.init="$folder/paf-2-2-1-0" "${layout_options[@]}"
