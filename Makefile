@@ -7,18 +7,23 @@ GEMM     = onednn#     or cblas
 SAN      =#            address,undefined
 ARCH     = native#     what -march= gets
 BUILD    = build$(if $(SAN),-san)$(if $(filter cblas,$(GEMM)),-cblas)
+DEPS     =#                folders with include/ and lib/ of their own: where libraries are that the system has not
 Q        = $(if $(V),,@)#   V=1 shows the commands
 
-PKG      = hdf5-serial jansson inih libutf8proc libpcre2-8 scalapack-openmpi
-CPPFLAGS = -Isrc $(shell pkg-config --cflags $(PKG)) -D_GNU_SOURCE
+pkg      = $(shell PKG_CONFIG_PATH='$(subst $() ,,$(DEPS:%=%/lib/pkgconfig:%/lib64/pkgconfig:))'"$$PKG_CONFIG_PATH" \
+           pkg-config $(1))
+HDF5     = $(if $(call pkg,--modversion hdf5-serial 2>/dev/null),hdf5-serial,hdf5)# Debian's names first
+PBLAS    = $(if $(call pkg,--modversion scalapack-openmpi 2>/dev/null),scalapack-openmpi,scalapack)
+PKG     := $(HDF5) jansson inih libutf8proc libpcre2-8 $(PBLAS)
+CPPFLAGS = -Isrc $(DEPS:%=-I%/include) $(call pkg,--cflags $(PKG)) -D_GNU_SOURCE
 CFLAGS   = -std=gnu11 -O3 -g -march=$(strip $(ARCH)) -fopenmp -fno-math-errno -fno-trapping-math -Wall -Wextra \
            -Werror -Wvla -Wno-pass-failed -MMD -MP
-LDLIBS   = $(shell pkg-config --libs $(PKG)) -lxxhash -lm
-LDFLAGS  = -fopenmp
+LDLIBS   = $(call pkg,--libs $(PKG)) -lxxhash -lm
+LDFLAGS  = -fopenmp $(foreach d,$(DEPS),$(foreach l,lib lib64,-L$d/$l -Wl,-rpath,$d/$l))
 
 ifeq ($(strip $(GEMM)),cblas)
-CPPFLAGS += -DPAF_GEMM_CBLAS $(shell pkg-config --cflags openblas)
-LDLIBS   += $(shell pkg-config --libs openblas)
+CPPFLAGS += -DPAF_GEMM_CBLAS $(call pkg,--cflags openblas)
+LDLIBS   += $(call pkg,--libs openblas)
 else
 LDLIBS   += -ldnnl
 endif
@@ -93,6 +98,7 @@ help: ## this list
 	@echo
 	@echo '  GEMM=cblas                  any CBLAS instead of oneDNN'
 	@echo '  SAN=address,undefined       with sanitizers, in build-san'
+	@echo '  DEPS="FOLDER ..."           where libraries are that the system has not, as FOLDER/include and FOLDER/lib'
 	@echo '  ARCH=x86-64-v3              what -march= gets, native otherwise'
 	@echo '  BUILD=FOLDER                where everything goes'
 

@@ -1,7 +1,6 @@
 #include "cli/cli.h"
 #include "parallel/parallel.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static const command *const commands[] = {
@@ -31,18 +30,6 @@ static const command *find(const char *name, error *err) {
     return NULL;
 }
 
-// srun whose MPI plug-in does not match this MPI starts N worlds of one rank, without a word.
-static bool check_slurm(error *err) {
-    const char *tasks = getenv("SLURM_STEP_NUM_TASKS");
-    int size = comm_size(comm_world());
-    if (!tasks || size > 1 || atoi(tasks) <= 1 || getenv("OMPI_COMM_WORLD_SIZE")) return true;
-    return error_set(
-        err, ERROR_INPUT,
-        "srun started %s tasks, but each sees a world of one rank: its MPI plug-in does not match this MPI; "
-        "use srun --mpi=pmix (srun --mpi=list shows what there is), or mpirun inside the allocation",
-        tasks);
-}
-
 static int run(int argc, char **argv) {
     bool root = comm_rank(comm_world()) == 0;
     error err = {0};
@@ -59,13 +46,15 @@ static int run(int argc, char **argv) {
         return 0;
     }
     const command *c = find(argv[1], &err);
-    if (!c || !check_slurm(&err)) return cli_fail(&err);
+    if (!c) return cli_fail(&err);
     return c->run(argc - 1, argv + 1);
 }
 
 int main(int argc, char **argv) {
+    error err = {0};
+    if (!comm_check_srun(&err)) return cli_fail(&err);
     comm_start(&argc, &argv);
-    int code = run(argc, argv);
+    int code = comm_check_srun(&err) ? run(argc, argv) : cli_fail(&err);
     fflush(stdout);
     comm_finish();
     return code;

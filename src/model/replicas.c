@@ -18,6 +18,13 @@ void replicas_reduce_layer(model *m, int64_t layer) {
     parallel_progress();
 }
 
+// The word embeddings are on the first stage and the last.
+static void sum_tied(model *m, comm *ends) {
+    span before = time_span(SPAN_REDUCTION);
+    comm_sum_floats(ends, m->word.weight->gradient, parameter_count(m->word.weight));
+    time_span(before);
+}
+
 // Every replica adds the same in the same order, also one that had no micro-batch.
 static void reduce_rest(model *m) {
     while (m->reduced > 0) replicas_reduce_layer(m, m->reduced - 1);
@@ -33,11 +40,9 @@ static void reduce_rest(model *m) {
 void model_reduce_gradients(model *m, const topology *t) {
     span before = time_span(SPAN_EXCHANGE);
     comm_sum_floats(t->team_comm, m->table.gradients, m->table.replicated);
-    time_span(SPAN_REDUCTION);
-    if (t->ends_comm && m->word.weight && m->head == HEAD_MASKED_LM)
-        comm_sum_floats(t->ends_comm, m->word.weight->gradient, parameter_count(m->word.weight));
-    if (m->replicas) reduce_rest(m);
     time_span(before);
+    if (t->ends_comm && m->head == HEAD_MASKED_LM) sum_tied(m, t->ends_comm);
+    if (m->replicas) reduce_rest(m);
 }
 
 void model_gather_parameters(model *m) {

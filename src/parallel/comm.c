@@ -62,6 +62,22 @@ static void look_at_node(void) {
     node_cores = CPU_COUNT(&all);
 }
 
+bool comm_check_srun(error *err) {
+    const char *tasks = getenv("SLURM_STEP_NUM_TASKS"), *task = getenv("SLURM_PROCID");
+    if (!tasks || atoi(tasks) <= 1 || getenv("OMPI_COMM_WORLD_SIZE")) return true; // not srun's, or by way of mpirun
+    bool alone = world.size == 1;
+#ifdef OPEN_MPI
+    alone |= world.size == 0 && !getenv("PMIX_RANK") && !getenv("PMI_RANK");
+#endif
+    if (!alone) return true;
+    log_set_root(!task || !atoi(task));
+    return error_set(
+        err, ERROR_INPUT,
+        "srun started %s tasks, but each sees a world of one rank: its MPI plug-in does not match this MPI; "
+        "use srun --mpi=pmix (srun --mpi=list shows what there is), or mpirun inside the allocation",
+        tasks);
+}
+
 void comm_start(int *argc, char ***argv) {
     // Open MPI spins in its own waits unless it knows of more ranks than cores; it must be told before it starts.
     setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);

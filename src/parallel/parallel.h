@@ -15,6 +15,9 @@ typedef struct comm comm; // opaque: a wrapped MPI communicator
 // Starts MPI (MPI_THREAD_FUNNELED), and makes FATAL end all ranks and only rank 0 log. Collective over the world.
 void comm_start(int *argc, char ***argv);
 void comm_finish(void);
+// srun whose plug-in does not match this MPI makes no world of its tasks: an error then. To be asked before comm_start,
+// in which Open MPI would end, and after it, where other MPIs have made a world of each task. Local; one task logs.
+bool comm_check_srun(error *err);
 comm *comm_world(void);
 int comm_rank(const comm *c);
 int comm_size(const comm *c);
