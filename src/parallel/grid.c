@@ -88,6 +88,7 @@ void grid_product(const grid *g, bool transpose_a, bool transpose_b, int64_t m, 
             a, &first, &first, a_is, &beta, c, &first, &first, c_is);
 }
 
+// Two panels of each matrix: measured, a product's work space and MPI's own are 0.4 to 0.8 of this.
 int64_t grid_product_need(int64_t m, int64_t n, int64_t k) {
     int64_t sum = m + n + k;
     return 2 * smaller(PANEL, sum) * sum * (int64_t)sizeof(float);
