@@ -96,19 +96,22 @@ typedef struct {
     double tokens, work;      // since the last line
     double spans[SPAN_COUNT]; // seconds of this rank's steps since the last line
     double all[SPAN_COUNT];   // and of all its steps but the first few, which are all_steps
+    traffic sent, before;     // in those, and until the step began
     int64_t all_steps;
 } progress;
 
 // Measures the machine's peak and starts the clock. Collective over the world.
 void progress_start(progress *p, comm *world, double interval, int64_t first_step, int64_t steps);
 // Around a step: what a rank does in between, evaluations and checkpoints, does not count.
-void progress_step_begins(void);
+void progress_step_begins(progress *p);
 void progress_step_ended(progress *p, int64_t done, double tokens, double work);
 bool progress_due(const progress *p, int64_t done); // the root's opinion
 // Collective over the world: where the ranks' time went in the steps since the last line.
 void progress_print(progress *p, comm *world, int64_t done, double loss, double lr, double norm);
-// Seconds of a step, by what ranks did; the mean over ranks and all steps but the first few. Collective over the world.
+// Of a step, the mean over all but the first few. Seconds by what ranks did, the mean over ranks; messages and bytes
+// that all ranks sent (comm_traffic says which). Collective over the world.
 json_t *progress_seconds(const progress *p, comm *world);
+json_t *progress_traffic(const progress *p, comm *world);
 
 // ---- trace.c: the spans of a few steps ------------------------------------------------------------------------------
 

@@ -18,9 +18,10 @@ void progress_start(progress *p, comm *world, double interval, int64_t first_ste
     p->last = p->begun;
 }
 
-void progress_step_begins(void) {
+void progress_step_begins(progress *p) {
     double between[SPAN_COUNT];
     time_span_collect(between);
+    p->before = comm_traffic();
 }
 
 void progress_step_ended(progress *p, int64_t done, double tokens, double work) {
@@ -31,6 +32,9 @@ void progress_step_ended(progress *p, int64_t done, double tokens, double work) 
         p->spans[i] += spans[i];
         if (settled) p->all[i] += spans[i];
     }
+    traffic now = comm_traffic();
+    if (settled) p->sent.messages += now.messages - p->before.messages;
+    if (settled) p->sent.bytes += now.bytes - p->before.bytes;
     p->all_steps += settled;
     p->tokens += tokens;
     p->work += work;
@@ -72,4 +76,11 @@ json_t *progress_seconds(const progress *p, comm *world) {
         json_object_set_new(seconds, span_names[i],
                             json_real(all[i] / (double)(p->all_steps * (int64_t)comm_size(world))));
     return seconds;
+}
+
+json_t *progress_traffic(const progress *p, comm *world) {
+    double sums[] = {(double)p->sent.messages, (double)p->sent.bytes};
+    comm_sum_doubles(world, sums, 2);
+    double steps = p->all_steps ? (double)p->all_steps : 1;
+    return json_pack("{s:f, s:f}", "messages", sums[0] / steps, "bytes", sums[1] / steps);
 }

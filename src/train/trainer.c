@@ -85,7 +85,7 @@ static bool loop(trainer *t, error *err) {
     while (t->done < t->steps && !stopped) {
         double before = time_now();
         trace_step_begins(t);
-        progress_step_begins();
+        progress_step_begins(&t->progress);
         step_report r = train_step(t, stop_requested);
         progress_step_ended(&t->progress, t->done, r.tokens, r.work);
         double seconds = time_now() - before;
@@ -143,14 +143,15 @@ static bool write_results(trainer *t, error *err) {
     char team[32];
     topology_team_text(team, t->s.topo.attention, t->s.topo.ffn);
     json_t *seconds = progress_seconds(&t->progress, t->s.topo.world);
-    json_t *results =
-        json_pack("{s:s, s:s, s:s, s:I, s:O?, s:I, s:{s:O?, s:I}, s:I, s:I, s:s, s:i, s:i, s:i, s:f, s:o, s:s, s:s}",
-                  "task", task_name(t), "split", t->what->split, "design", model_design_name(t->s.config.design),
-                  "examples", (json_int_t)t->what->examples(t), "metrics", t->best, "step", (json_int_t)t->best_step,
-                  "last", "metrics", t->last, "step", (json_int_t)t->evaluated_at, "steps", (json_int_t)t->steps,
-                  "seed", (json_int_t)t->plan.train->seed, "team", team, "replicas", t->s.topo.replicas, "stages",
-                  t->s.topo.stages, "ranks", comm_size(t->s.topo.world), "train_seconds", t->train_seconds,
-                  "step_seconds", seconds, "version", PAF_VERSION, "chosen_by", t->what->chosen_by);
+    json_t *sent = progress_traffic(&t->progress, t->s.topo.world);
+    json_t *results = json_pack(
+        "{s:s, s:s, s:s, s:I, s:O?, s:I, s:{s:O?, s:I}, s:I, s:I, s:s, s:i, s:i, s:i, s:f, s:o, s:o, s:s, s:s}", "task",
+        task_name(t), "split", t->what->split, "design", model_design_name(t->s.config.design), "examples",
+        (json_int_t)t->what->examples(t), "metrics", t->best, "step", (json_int_t)t->best_step, "last", "metrics",
+        t->last, "step", (json_int_t)t->evaluated_at, "steps", (json_int_t)t->steps, "seed",
+        (json_int_t)t->plan.train->seed, "team", team, "replicas", t->s.topo.replicas, "stages", t->s.topo.stages,
+        "ranks", comm_size(t->s.topo.world), "train_seconds", t->train_seconds, "step_seconds", seconds, "step_traffic",
+        sent, "version", PAF_VERSION, "chosen_by", t->what->chosen_by);
     REQUIRE(results);
     run_write_results(&t->run, results, err);
     if (!comm_agree(t->s.topo.world, err)) return false;
