@@ -179,8 +179,8 @@ typedef struct {
 bool placement_create(placement *p, const placement_request *request, error *err);
 void placement_destroy(placement *p);
 // Consecutive layers for each stage, [stages], at least one each, so that the busiest stage has least to do: a layer
-// costs 1, what comes before the first layer and behind the last costs `first` and `last`.
-void placement_stages(range *layers, int stages, int64_t n, double first, double last);
+// costs 1, what comes behind the last one `last`.
+void placement_stages(range *layers, int stages, int64_t n, double last);
 // The tokens of a micro-batch of which a rank sums and normalises.
 range placement_tokens(const placement *p, int rank, int64_t tokens);
 

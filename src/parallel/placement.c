@@ -149,14 +149,14 @@ void placement_destroy(placement *p) {
     *p = (placement){0};
 }
 
-void placement_stages(range *layers, int stages, int64_t n, double first, double last) {
+void placement_stages(range *layers, int stages, int64_t n, double last) {
     REQUIRE(n >= stages);
     for (int s = 0; s < stages; s++) layers[s].count = 1;
     for (int64_t left = n - stages; left > 0; left--) { // to the stage that would be done with it first
         int least = 0;
         double soonest = INFINITY;
         for (int s = 0; s < stages; s++) {
-            double then = (double)layers[s].count + 1 + (s == 0 ? first : 0) + (s == stages - 1 ? last : 0);
+            double then = (double)layers[s].count + 1 + (s == stages - 1 ? last : 0);
             if (then >= soonest) continue;
             soonest = then;
             least = s;

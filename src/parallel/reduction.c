@@ -3,8 +3,13 @@
 #include <sched.h>
 #include <string.h>
 
-#define PIECE ((int64_t)1 << 18) // floats of each replica's share that travel together
-#define PLACES 4                 // pieces in flight
+#define PLACES 4 // pieces in flight
+
+// Floats of each replica's share that travel together: few where they come from many.
+static int64_t piece_floats(int replicas) {
+    int64_t floats = ((int64_t)1 << 20) / replicas;
+    return floats > 1 << 14 ? floats : 1 << 14;
+}
 
 // What is to be done with a tensor.
 typedef struct {
@@ -15,18 +20,19 @@ typedef struct {
 
 typedef enum { PLACE_FREE, PLACE_SUMMING, PLACE_GATHERING } place_state;
 
-// A piece in flight: of each replica's share of the rows, the floats [first, first + PIECE), as far as there are some.
+// A piece in flight: of each replica's share of the rows, the floats [first, first + piece), as far as there are some.
 typedef struct {
     place_state state;
     job job;
     int64_t first;
-    float *received;       // [replicas, PIECE] the others' values for this replica's share, and its own
+    float *received;       // [replicas, piece] the others' values for this replica's share, and its own
     MPI_Request *requests; // [2 * replicas]
     int n;
 } place;
 
 struct reduction {
     comm *c;
+    int64_t piece;
     job *jobs; // [n_jobs] added and not finished with; those before `next` have begun
     size_t n_jobs, capacity, next;
     int64_t at; // of the next piece in the next job
@@ -42,8 +48,9 @@ reduction *reduction_create(comm *replicas) {
     reduction *r = memory_allocate(1, sizeof *r);
     *r = (reduction){.c = replicas, .after = all};
     size_t n = (size_t)comm_size(replicas);
+    r->piece = piece_floats(comm_size(replicas));
     for (int i = 0; i < PLACES; i++) {
-        r->places[i].received = memory_allocate_aligned(n * PIECE, sizeof(float));
+        r->places[i].received = memory_allocate_aligned(n * (size_t)r->piece, sizeof(float));
         r->places[i].requests = memory_allocate(2 * n, sizeof(MPI_Request));
     }
     all = r;
@@ -64,7 +71,9 @@ void reduction_destroy(reduction *r) {
     memory_free(r);
 }
 
-int64_t reduction_need(int replicas) { return replicas > 1 ? PLACES * replicas * PIECE * (int64_t)sizeof(float) : 0; }
+int64_t reduction_need(int replicas) {
+    return replicas > 1 ? PLACES * replicas * piece_floats(replicas) * (int64_t)sizeof(float) : 0;
+}
 
 range reduction_share(int64_t rows, int replica, int replicas) {
     int64_t first = rows * replica / replicas;
@@ -82,7 +91,7 @@ static range share_of(const reduction *r, const job *j, int replica) {
 static range piece_of(const reduction *r, const place *p, int replica) {
     range share = share_of(r, &p->job, replica);
     int64_t left = share.count - p->first;
-    return (range){share.first + p->first, left < 0 ? 0 : left < PIECE ? left : PIECE};
+    return (range){share.first + p->first, left < 0 ? 0 : left < r->piece ? left : r->piece};
 }
 
 static bool has_piece_at(const reduction *r, const job *j, int64_t first) {
@@ -111,7 +120,7 @@ static void begin_sum(reduction *r, place *p) {
     for (int replica = 0; replica < r->c->size; replica++) {
         if (replica == r->c->rank) continue;
         range theirs = piece_of(r, p, replica);
-        receive(r, p, p->received + replica * PIECE, mine, replica);
+        receive(r, p, p->received + replica * r->piece, mine, replica);
         send(r, p, p->job.values + theirs.first, theirs.count, replica);
     }
 }
@@ -131,10 +140,10 @@ static void begin_gather(reduction *r, place *p) {
 static void sum(reduction *r, place *p) {
     range mine = piece_of(r, p, r->c->rank);
     float *values = p->job.values + mine.first;
-    memcpy(p->received + r->c->rank * PIECE, values, (size_t)mine.count * sizeof *values);
+    memcpy(p->received + r->c->rank * r->piece, values, (size_t)mine.count * sizeof *values);
     memcpy(values, p->received, (size_t)mine.count * sizeof *values);
     for (int replica = 1; replica < r->c->size; replica++) {
-        const float *theirs = p->received + replica * PIECE;
+        const float *theirs = p->received + replica * r->piece;
         for (int64_t i = 0; i < mine.count; i++) values[i] += theirs[i];
     }
 }
@@ -164,7 +173,7 @@ static bool begin_piece(reduction *r) {
     if (r->next == r->n_jobs || p->state != PLACE_FREE) return false;
     p->job = r->jobs[r->next];
     p->first = r->at;
-    r->at += PIECE;
+    r->at += r->piece;
     r->turn = (r->turn + 1) % PLACES;
     (p->job.sum ? begin_sum : begin_gather)(r, p);
     return true;

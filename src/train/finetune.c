@@ -137,7 +137,8 @@ static bool prepare(finetuner *f, error *err) {
     t->eval_every = train->eval_every ? train->eval_every : epoch;
     if (!strcmp(f->settings->data.order, "even")) f->strata = strata_create(&f->train, train->batch);
     const dataset *longer = f->train.longest > f->dev.longest ? &f->train : &f->dev;
-    int64_t tokens = smaller(train->micro_tokens, train->batch * longer->longest);
+    int64_t replicas = t->plan.parallel->replicas, part = (train->batch + replicas - 1) / replicas; // of one, at most
+    int64_t tokens = smaller(train->micro_tokens, part * longer->longest);
     if (tokens < longer->longest)
         error_set(err, ERROR_INPUT, "train.micro_tokens is %lld, but the longest example has %lld tokens",
                   (long long)tokens, (long long)longer->longest);

@@ -241,7 +241,8 @@ static bool settle_micro_batch(const pretrainer *p, int64_t *tokens, int64_t *co
     const train_settings *train = p->t.plan.train;
     const sequences *q = &p->sequences[SHARDS_TRAIN], *other = &p->sequences[SHARDS_HELDOUT];
     int64_t longest = q->longest > other->longest ? q->longest : other->longest;
-    int64_t parts = p->settings->batch.accumulate, part = train->batch / (parts ? parts : 1);
+    int64_t parts = p->settings->batch.accumulate, replicas = p->t.plan.parallel->replicas;
+    int64_t part = parts ? train->batch / parts : (train->batch + replicas - 1) / replicas; // a replica's, at most
     *tokens = parts ? part * longest : smaller(train->micro_tokens, part * longest);
     *count = parts ? part : smaller(part, (int64_t)(1.25 * (double)*tokens * (double)q->n / (double)q->tokens) + 1);
     if (*tokens > MOST_MICRO_TOKENS)

@@ -249,7 +249,7 @@ static bool cut_stages(session *s, double length, model_request *request, error 
         placement_rank_cost(&cost, s->config.heads, 0) + placement_rank_cost(&cost, 0, s->config.intermediate);
     double head = (double)request->max_masked / (double)request->max_tokens * model_masked_work(&s->config);
     range *all = memory_allocate((size_t)stages, sizeof *all);
-    placement_stages(all, stages, layers, 0, head / layer);
+    placement_stages(all, stages, layers, head / layer);
     request->layers = all[s->topo.stage];
     memory_free(all);
     return true;

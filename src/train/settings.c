@@ -39,7 +39,8 @@ static const option pretrain_batch_options[] = {
     BATCH("batch_tokens", OPTION_INT, tokens, "0", 0, 1e12, NULL,
           "a step's batch in tokens instead, full sequences of data.length; 0: train.batch says it in sequences"),
     BATCH("accumulate", OPTION_INT, accumulate, "0", 0, 1e9, NULL,
-          "cut a step's batch into so many parts that pass one after the other; 0: as train.micro_tokens says"),
+          "cut a step's batch into so many parts that pass one after the other, replicas a share of them each; 0: as "
+          "train.micro_tokens says"),
     {0},
 };
 

@@ -20,7 +20,15 @@ printf '\tprocs=2\n'
 echo "    Resource_List.walltime = \${WALLTIME:-01:00:00}"
 END
 cat >"$folder/bin/qsub" <<END
-#!/bin/sh
+#!/bin/bash
+# Like OpenPBS's, it refuses to send a variable that is not there.
+for ((i = 1; i <= \$#; i++)); do
+    [ "\${!i}" = -v ] || continue
+    next=\$((i + 1))
+    for name in \$(echo "\${!next}" | tr , ' '); do
+        [ -n "\${!name+set}" ] || { echo "qsub: cannot send environment with the job" >&2 && exit 1; }
+    done
+done
 echo "\$@ with \$PAF_ARGS" >>"$folder/submitted"
 END
 chmod +x "$folder"/bin/*
@@ -45,7 +53,7 @@ until [ -s "$folder/stopped/metrics.jsonl" ] || ! kill -0 $script 2>/dev/null; d
 kill -USR1 $script
 wait $script || die "$(cat "$folder/stopped.log")"
 [ ! -e "$folder/stopped/results.json" ] || die "the run was over before it could be stopped"
-wanted="-W depend=afterany:7.pbs -l select=1:ncpus=2:mpiprocs=2 -l walltime=01:00:00 -v PAF_ARGS,PAF_MARGIN,PAF_ROOT"
+wanted="-W depend=afterany:7.pbs -l select=1:ncpus=2:mpiprocs=2 -l walltime=01:00:00 -v PAF_ARGS"
 wanted="$wanted launch/pbs/finetune.pbs with $PAF_ARGS"
 [ "$(cat "$folder/submitted")" = "$wanted" ] || die "submitted: $(cat "$folder/submitted"), wanted: $wanted"
 rm "$folder/submitted"

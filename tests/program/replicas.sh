@@ -40,7 +40,8 @@ finetune 1 "$folder/toy-one" "${options[@]}"
 for layout in "2 1 1 0" "1 2 1+1 0" "3 2 1 1" "16 1 1 0"; do # 16 examples a step, one for each replica
     same_as_one finetune toy $layout "${options[@]}"
 done
-accuracy() { grep -o '"metrics": *{[^}]*}' "$1/results.json" | head -1; }
+accuracy() { tr -d ' \n' <"$1/results.json" | grep -o '"metrics":{[^}]*}' | head -1; }
+[[ $(accuracy "$folder/toy-one") = *accuracy* ]] || die "$(cat "$folder/toy-one/results.json")"
 [ "$(accuracy "$folder/toy-one")" = "$(accuracy "$folder/toy-3-2-1-1")" ] || die "other predictions"
 for team in 1 1+1; do
     layout 2 2 $team
