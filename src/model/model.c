@@ -273,9 +273,11 @@ static void take_masked_head(allocator *a, model *m, int64_t slice) {
     k->all = take(a, m->place->team * n, sizeof *k->all);
 }
 
+// Tokens of a rank's slice, at most.
+static int64_t slice_most(const model *m) { return m->max_tokens / m->place->team + 1; }
+
 static void take_activations(allocator *a, model *m) {
-    int64_t t = m->max_tokens, h = m->config.hidden;
-    int64_t slice = t / m->place->team + 1;
+    int64_t t = m->max_tokens, h = m->config.hidden, slice = slice_most(m);
     int64_t local = m->mine->heads.count * (h / m->config.heads), neurons = intermediate_floats(m);
     for (int f = 0; f < m->flights; f++) take_flight(a, m, &m->kept[f], slice);
     m->scratch = take_floats(a, t * local > neurons ? t * local : neurons);
@@ -298,9 +300,6 @@ static void share_update(model *m, const topology *t) {
         parameter_own(&m->table.rows[i], own.first, own.count);
     }
 }
-
-// A rank's slice of the tokens, at most.
-static int64_t slice_floats(const model *m) { return (m->max_tokens / m->place->team + 1) * m->config.hidden; }
 
 void model_take_flight(model *m, int flight) {
     REQUIRE(flight < m->flights);
@@ -352,14 +351,14 @@ model_memory model_need(const model *m, const topology *t) {
         .moments = 2 * copies * m->table.owned * (int64_t)sizeof(float),
         .activations = (int64_t)m->activation_size + products,
         .exchange = exchange_need(t, m->exchange_kind, m->max_tokens, m->config.hidden, slots_needed(m)) +
-                    pipeline_need(t, slice_floats(m)) + copies * reduction_need(t->replicas),
+                    pipeline_need(t, slice_most(m) * m->config.hidden) + copies * reduction_need(t->replicas),
     };
 }
 
 bool model_allocate(model *m, const topology *t, error *err) {
     m->ex = exchange_create(t, m->exchange_kind, m->max_tokens, m->config.hidden, slots_needed(m), err);
     if (!m->ex) return false;
-    m->stages = pipeline_create(t, slice_floats(m));
+    m->stages = pipeline_create(t, slice_most(m) * m->config.hidden);
     if (m->training) m->replicas = reduction_create(t->replicas_comm);
     if (has_tiles(m)) m->grid = grid_create(t, m->place);
     parameter_allocate(&m->table, m->training, m->training);

@@ -42,7 +42,6 @@ static void comm_fill(comm *c, MPI_Comm mpi) {
     CHECK_MPI(MPI_Comm_rank(mpi, &c->rank));
     CHECK_MPI(MPI_Comm_size(mpi, &c->size));
     c->requests = memory_allocate(2 * (size_t)c->size, sizeof(MPI_Request));
-    c->buffer = NULL;
 }
 
 static void comm_empty(comm *c) {

@@ -128,9 +128,10 @@ static bool plan(importer *i, error *err) {
     const model_config *c = &i->s.config;
     const parallel_settings *parallel = &i->settings->parallel;
     double attention = model_attention_work(c, 128), ffn = model_ffn_work(c);
-    if (parallel->replicas * parallel->stages > 1)
+    if (parallel->replicas * parallel->stages > 1 || strcmp(parallel->ffn, "split"))
         return error_set(err, ERROR_INPUT,
-                         "a model is imported by one team: leave parallel.replicas and parallel.stages at 1");
+                         "a model is imported by one team: leave parallel.replicas and parallel.stages at 1, and "
+                         "parallel.ffn at split; any layout reads what is written");
     if (!topology_create(&i->s.topo, parallel, attention, ffn, c->heads, err)) return false;
     const placement_request wanted = model_placement_request(c, &i->s.topo, parallel->balance, 128);
     return placement_create(&i->s.place, &wanted, err) && add_rows(i, HEAD_MASKED_LM, err) &&

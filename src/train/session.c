@@ -183,12 +183,13 @@ static void log_plan(const session *s) {
     if (s->place.grid.rows)
         log_info("  FFN in tiles on %d x %d ranks, by PBLAS: balance is off", s->place.grid.rows,
                  s->place.grid.columns);
-    char *mine = memory_format(
-        "rank %d:%s heads %lld, neurons %lld, vocabulary rows %lld, %.0f %% of the FLOP; %.0f MiB: "
-        "parameters %.0f, gradients %.0f, moments %.0f, activations %.0f, exchange %.0f",
-        comm_rank(s->topo.world), layers, (long long)p->heads.count, (long long)p->neurons.count,
-        (long long)p->vocabulary.count, 100 * p->work, (double)session_need(s) / mib, (double)m.parameters / mib,
-        (double)m.gradients / mib, (double)m.moments / mib, (double)m.activations / mib, (double)m.exchange / mib);
+    char *mine =
+        memory_format("rank %d:%s heads %lld, neurons %lld, vocabulary rows %lld, %.0f %% of %s FLOP; %.0f MiB: "
+                      "parameters %.0f, gradients %.0f, moments %.0f, activations %.0f, exchange %.0f",
+                      comm_rank(s->topo.world), layers, (long long)p->heads.count, (long long)p->neurons.count,
+                      (long long)p->vocabulary.count, 100 * p->work, s->topo.stages > 1 ? "its stage's" : "the",
+                      (double)session_need(s) / mib, (double)m.parameters / mib, (double)m.gradients / mib,
+                      (double)m.moments / mib, (double)m.activations / mib, (double)m.exchange / mib);
     char **all = comm_gather_texts(s->topo.model_comm, mine);
     for (int r = 0; r < comm_size(s->topo.model_comm); r++) {
         log_info("  %s", all[r]);

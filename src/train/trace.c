@@ -131,7 +131,8 @@ static void add_head(trace_file *f) {
     add(f, "{\"displayTimeUnit\": \"ms\",\n\"otherData\": {\"program\": \"paf %s\", \"design\": \"%s\", ", PAF_VERSION,
         design);
     bool balance = f->t->plan.parallel->balance && !s->place.grid.rows;
-    add(f, "\"team\": \"%s\", \"balance\": \"%s\", ", team, balance ? "on" : "off");
+    add(f, "\"team\": \"%s\", \"replicas\": %d, \"stages\": %d, \"balance\": \"%s\", ", team, s->topo.replicas,
+        s->topo.stages, balance ? "on" : "off");
     add(f, "\"layers\": %lld, \"hidden\": %lld},\n", (long long)s->config.layers, (long long)s->config.hidden);
     add(f, "\"traceEvents\": [\n{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": 0, \"tid\": 0, ");
     add(f, "\"args\": {\"name\": \"%s, team %s\"}}", design, team);
