@@ -39,6 +39,7 @@ OBJECTS  = $(SOURCES:%.c=$(BUILD)/%.o)
 CLI      = $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/cli/*.c))
 TESTS    = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/test_*.c))#  one rank
 RANKS    = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/ranks_*.c))# under mpirun, on the numbers of ranks they name
+COMPARE  = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/compare/*.c))# run by scripts of their own, beside other programs
 
 # ---- targets -------------------------------------------------------------------------------------------------------
 
@@ -64,7 +65,7 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libpaf.a
 	@echo "  link $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
-tests: all $(TESTS) $(RANKS) ## the program and all tests, without running them
+tests: all $(TESTS) $(RANKS) $(COMPARE) ## the program and all tests, without running them
 
 test: tests ## build and run all tests
 	BUILD=$(BUILD) tests/run

@@ -209,7 +209,7 @@ static void compute(subject *s, output *out) {
     if (!s->masked && !s->classes) return;
     put_empty(out, "loss", 1, 1, 1)[0] = loss;
     backward(s);
-    model_reduce_gradients(m, s->topo.team_comm);
+    model_reduce_gradients(m, &s->topo);
     for (size_t i = 0; i < m->table.n; i++)
         put_whole(out, "gradient", &m->table.rows[i], m->table.rows[i].gradient, s->topo.team_comm);
 }
@@ -221,7 +221,7 @@ static void train(subject *s, output *out, const optim_settings *optim, int64_t 
         train_step_begin(m);
         losses[step] = (float)forward(s);
         backward(s);
-        train_step_end(m, optim, optim_learning_rate(optim, step, steps), step + 1, 1, s->topo.team_comm);
+        train_step_end(m, &s->topo, optim, optim_learning_rate(optim, step, steps), step + 1, 1);
     }
     for (size_t i = 0; i < m->table.n; i++)
         put_whole(out, "trained", &m->table.rows[i], m->table.rows[i].value, s->topo.team_comm);
