@@ -173,12 +173,13 @@ static void log_plan(const session *s) {
     const double mib = 1 << 20;
     const placement_share *p = s->model.mine;
     model_memory m = model_need(&s->model, &s->topo);
-    char team[32], layout[64], layers[64];
+    char team[32], layout[64] = "", layers[64] = "";
     topology_team_text(team, s->topo.attention, s->topo.ffn);
-    snprintf(layout, sizeof layout, s->topo.replicas * s->topo.stages > 1 ? ", replicas %d, stages %d" : "",
-             s->topo.replicas, s->topo.stages);
-    snprintf(layers, sizeof layers, s->topo.stages > 1 ? " layers %lld to %lld," : "",
-             (long long)s->model.stack.first + 1, (long long)(s->model.stack.first + s->model.stack.count));
+    if (s->topo.replicas * s->topo.stages > 1)
+        snprintf(layout, sizeof layout, ", replicas %d, stages %d", s->topo.replicas, s->topo.stages);
+    if (s->topo.stages > 1)
+        snprintf(layers, sizeof layers, " layers %lld to %lld,", (long long)s->model.stack.first + 1,
+                 (long long)(s->model.stack.first + s->model.stack.count));
     log_info("%s, team %s%s%s", model_design_name(s->config.design), team, layout, s->topo.zero ? ", zero" : "");
     if (s->place.grid.rows)
         log_info("  FFN in tiles on %d x %d ranks, by PBLAS: balance is off", s->place.grid.rows,
