@@ -14,16 +14,17 @@ pkg      = $(shell PKG_CONFIG_PATH='$(subst $() ,,$(DEPS:%=%/lib/pkgconfig:%/lib
            pkg-config $(1))
 HDF5     = $(if $(call pkg,--modversion hdf5-serial 2>/dev/null),hdf5-serial,hdf5)# Debian's names first
 PBLAS    = $(if $(call pkg,--modversion scalapack-openmpi 2>/dev/null),scalapack-openmpi,scalapack)
-PKG     := $(HDF5) jansson inih libutf8proc libpcre2-8 $(PBLAS)
-CPPFLAGS = -Isrc $(DEPS:%=-I%/include) $(call pkg,--cflags $(PKG)) -D_GNU_SOURCE
+PKG     := $(HDF5) jansson inih libutf8proc libpcre2-8 $(PBLAS) $(if $(filter cblas,$(GEMM)),openblas)
+PKG_CPP := $(call pkg,--cflags $(PKG))# asked once, not for each file
+PKG_LIB := $(call pkg,--libs $(PKG))
+CPPFLAGS = -Isrc $(DEPS:%=-I%/include) $(PKG_CPP) -D_GNU_SOURCE
 CFLAGS   = -std=gnu11 -O3 -g -march=$(strip $(ARCH)) -fopenmp -fno-math-errno -fno-trapping-math -Wall -Wextra \
-           -Werror -Wvla -Wno-pass-failed -MMD -MP
-LDLIBS   = $(call pkg,--libs $(PKG)) -lxxhash -lm
+           -Werror -Wvla -Wno-pass-failed -Wa,-I$(CURDIR)/src -MMD -MP
+LDLIBS   = $(PKG_LIB) -lxxhash -lm
 LDFLAGS  = -fopenmp $(foreach d,$(DEPS),$(foreach l,lib lib64,-L$d/$l -Wl,-rpath,$d/$l))
 
 ifeq ($(strip $(GEMM)),cblas)
-CPPFLAGS += -DPAF_GEMM_CBLAS $(call pkg,--cflags openblas)
-LDLIBS   += $(call pkg,--libs openblas)
+CPPFLAGS += -DPAF_GEMM_CBLAS
 else
 LDLIBS   += -ldnnl
 endif
@@ -59,7 +60,7 @@ $(BUILD)/%.o: %.c Makefile
 	@echo "  cc   $<"
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
-$(BUILD)/src/train/export.o: src/train/modeling_paf.py# which becomes part of it
+$(BUILD)/src/huggingface/export.o: src/huggingface/modeling_paf.py# which becomes part of it
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libpaf.a
 	@echo "  link $@"

@@ -1,5 +1,5 @@
+#include "glue/glue.h"
 #include "cli/cli.h"
-#include "train/train.h"
 
 #include <string.h>
 
@@ -53,7 +53,7 @@ static bool run_list(const glue_settings *settings, const char *out, int argc, c
     glue_list_create(&list, settings, err);
     bool ok = comm_agree(comm_world(), err);
     for (size_t i = 0; ok && i < list.n; i++) ok = read_recipe(&list.tasks[i], settings->recipes, argc, argv, err);
-    ok = ok && train_glue(&list, out, err);
+    ok = ok && glue_run_list(&list, out, err);
     glue_list_destroy(&list);
     return ok;
 }

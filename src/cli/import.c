@@ -1,5 +1,5 @@
 #include "cli/cli.h"
-#include "train/train.h"
+#include "huggingface/huggingface.h"
 
 static int run_import(int argc, char **argv) {
     import_settings settings = {0};
@@ -10,7 +10,7 @@ static int run_import(int argc, char **argv) {
     if (!cli_read_options(&command_import, tables, IMPORT_TABLES, &argc, argv, &helped, &err)) return cli_fail(&err);
     if (helped) return 0;
     if (argc > 1) error_set(&err, ERROR_INPUT, "import: what is %s? Options begin with --", argv[1]);
-    if (err.kind != ERROR_NONE || !train_import(&settings, &err)) return cli_fail(&err);
+    if (err.kind != ERROR_NONE || !huggingface_import(&settings, &err)) return cli_fail(&err);
     return 0;
 }
 
@@ -22,7 +22,7 @@ static int run_export(int argc, char **argv) {
     if (!cli_read_options(&command_export, &table, 1, &argc, argv, &helped, &err)) return cli_fail(&err);
     if (helped) return 0;
     if (argc > 1) error_set(&err, ERROR_INPUT, "export: what is %s? Options begin with --", argv[1]);
-    if (err.kind != ERROR_NONE || !train_export(&settings, &err)) return cli_fail(&err);
+    if (err.kind != ERROR_NONE || !huggingface_export(&settings, &err)) return cli_fail(&err);
     return 0;
 }
 

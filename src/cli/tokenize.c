@@ -1,5 +1,5 @@
 #include "cli/cli.h"
-#include "train/train.h"
+#include "prepare/prepare.h"
 
 static int run(int argc, char **argv) {
     tokenize_settings settings = {0};
@@ -8,7 +8,7 @@ static int run(int argc, char **argv) {
     bool helped;
     if (!cli_read_options(&command_tokenize, &table, 1, &argc, argv, &helped, &err)) return cli_fail(&err);
     if (helped) return ERROR_NONE;
-    if (!train_tokenize(comm_world(), &settings, argv + 1, (size_t)argc - 1, &err)) return cli_fail(&err);
+    if (!prepare_tokens(comm_world(), &settings, argv + 1, (size_t)argc - 1, &err)) return cli_fail(&err);
     return ERROR_NONE;
 }
 

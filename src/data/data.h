@@ -336,4 +336,11 @@ void masked_tokens_destroy(masked_tokens *t);
 // Chooses tokens of b, replaces their ids, and says in out which they were.
 void masking_apply(masking *m, masked_tokens *out, micro_batch *b, random_stream stream);
 
+// ---- submissions (submission.c): local to the rank -----------------------------------------------------------------
+
+// GLUE's format: header index<TAB>prediction, index from 0 in file order; the class number, or its word where the task
+// wants words; regression clipped to the task's range with three decimals. Written atomically.
+bool submission_write(const char *path, const task *t, int64_t n, const int32_t *predicted, const float *values,
+                      error *err);
+
 #endif

@@ -85,8 +85,8 @@ static bool same_state(const trainer *t, const json_t *state, error *err) {
     if (!json_object_get(state, "task"))
         return error_set(err, ERROR_INPUT, "%s holds a run of another kind", t->run.path);
     return same_order(state, f->settings->data.order, err) &&
-           keep_same_number(state, "examples", f->train.n, "training examples", err) &&
-           keep_same_number(state, "max_length", t->s.max_length, "data.max_length", err);
+           resume_same_number(state, "examples", f->train.n, "training examples", err) &&
+           resume_same_number(state, "max_length", t->s.max_length, "data.max_length", err);
 }
 
 static const objective finetuning = {

@@ -4,55 +4,6 @@
 
 #include "train/train.h"
 
-// ---- session.c: what training, evaluation and prediction stand on ---------------------------------------------------
-
-typedef struct {
-    task task;
-    tokenizer *tok;
-    int64_t max_length;
-    model_config config;
-    const char *optimizer; // borrowed; NULL without training
-    double step_tokens;    // of a step of the optimizer, about
-    topology topo;
-    placement place;
-    model model;
-} session;
-
-// The ways to know task, vocabulary and model: from settings, with the checkpoint of model.init (NULL without one) for
-// what they leave out, and from a checkpoint alone. Local to the rank; the caller agrees.
-bool session_read_settings(session *s, const finetune_settings *settings, const checkpoint *init, error *err);
-bool session_read_pretrain_settings(session *s, const pretrain_settings *settings, const checkpoint *init, error *err);
-bool session_read_checkpoint(session *s, const checkpoint *k, error *err);
-// Vocabulary and model alone. What a failure leaves, session_close takes.
-bool session_read_model(session *s, const checkpoint *k, error *err);
-// The files of a checkpoint's vocabulary, which the caller frees.
-bool session_read_vocabulary(tokenizer_files *files, const checkpoint *k, error *err);
-bool session_same_vocabulary(const tokenizer *tok, const tokenizer_files *files); // to the byte
-// Has the model the token types that the task's texts take? The readings ask; for who replaces the task.
-bool session_check_types(const session *s, error *err);
-// Rank groups, placement and model; sequence_length is the mean of S^2 over the mean of S, what a token meets in
-// attention. Says what it needs, and refuses what memory cannot hold. Parameters are left undefined. Collective over
-// the world; err is looked at first.
-bool session_build(session *s, const parallel_settings *parallel, double sequence_length, model_request request,
-                   error *err);
-// Are a SAF model's first LayerNorms to be folded into this model's weights, by model.conversion?
-bool session_folds(const model_config *config, const char *conversion);
-// Does it, and says so; nothing where norms has no rows.
-void session_fold(const parameter_table *norms, parameter_table *table, const model_config *config);
-int64_t session_need(const session *s); // bytes of this rank's model
-double session_typical_length(const dataset *d);
-// Saves a checkpoint of step `step` into the run folder, with the model's config, these options and the vocabulary
-// beside it. Collective over the world; the same error on every rank.
-bool session_save(const session *s, const char *run, int64_t step, const parameter_table *table, bool moments,
-                  const json_t *state, const option_table *tables, size_t n_tables, error *err);
-void session_close(session *s);
-
-// ---- evaluate.c -----------------------------------------------------------------------------------------------------
-
-// Warns where a run's results.json tells of another step than k, its best checkpoint at hand: the one of that step was
-// not saved, or has been damaged. Local; the root's warning is what is seen.
-void evaluate_compare_step(const char *run, const checkpoint *k);
-
 // ---- evaluation.c ---------------------------------------------------------------------------------------------------
 
 typedef struct {
@@ -125,7 +76,8 @@ typedef struct {
     span_record record;  // of all of them
 } trace;
 
-// ---- trainer.c, step.c, keep.c: a run that trains -------------------------------------------------------------------
+// ---- trainer.c, step.c, resume.c: a run that trains
+// -------------------------------------------------------------------
 
 // What the user asked for, in the parts that every kind of run has; all borrowed.
 typedef struct {
@@ -139,12 +91,6 @@ typedef struct {
 } training_plan;
 
 typedef struct trainer trainer;
-
-// trainer.c. From here on USR1, and to a single rank TERM, ask to stop instead of ending the process; a run that trains
-// sees to this itself.
-void trainer_catch_signals(const comm *world);
-// Has any rank been asked so far? The same answer on every rank. Collective over the world.
-bool trainer_asked_to_stop(comm *world);
 
 // What this rank adds to a step, whose gradients are of the sum of all losses; summed over ranks it is the step's.
 typedef struct {
@@ -229,14 +175,14 @@ void trace_step_begins(trainer *t);
 // told and training goes on. Collective over the world.
 void trace_step_ended(trainer *t, const step_report *r);
 
-// keep.c: checkpoints of the run, out and in. A save that fails is told and training goes on.
-bool keep_save(trainer *t);
-bool keep_resume(trainer *t, error *err);
+// resume.c: checkpoints of the run, out and in. A save that fails is told and training goes on.
+bool resume_save(trainer *t);
+bool resume_load(trainer *t, error *err);
 // model.init: the encoder of another checkpoint; a head that it has not, or of another task, stays as it was
 // initialised.
-bool keep_start_from(trainer *t, error *err);
+bool resume_start_from(trainer *t, error *err);
 // For same_state: is the state's number ours?
-bool keep_same_number(const json_t *state, const char *key, int64_t ours, const char *option_name, error *err);
-bool keep_begun_with_another(const char *what, error *err);
+bool resume_same_number(const json_t *state, const char *key, int64_t ours, const char *option_name, error *err);
+bool resume_begun_with_another(const char *what, error *err);
 
 #endif

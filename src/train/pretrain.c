@@ -103,13 +103,13 @@ static bool same_state(const trainer *t, const json_t *state, error *err) {
     const json_t *own = json_object_get(state, "masked_lm");
     if (!own) return error_set(err, ERROR_INPUT, "%s holds a run of another kind", t->run.path);
     if (json_number_value(json_object_get(own, "mask")) != p->masking.share)
-        return keep_begun_with_another("data.mask", err);
+        return resume_begun_with_another("data.mask", err);
     if (json_is_true(json_object_get(own, "whole_words")) != p->masking.whole_words)
-        return keep_begun_with_another("data.whole_words", err);
+        return resume_begun_with_another("data.whole_words", err);
     const char *checksum;
     if (!json_get_string(own, "tokens", &checksum, NULL, "state", err)) return false;
-    if (strcmp(checksum, p->shards[SHARDS_TRAIN].checksum)) return keep_begun_with_another("data.tokens", err);
-    return keep_same_number(state, "max_length", t->s.max_length, "data.length", err);
+    if (strcmp(checksum, p->shards[SHARDS_TRAIN].checksum)) return resume_begun_with_another("data.tokens", err);
+    return resume_same_number(state, "max_length", t->s.max_length, "data.length", err);
 }
 
 static const objective pretraining = {

@@ -79,66 +79,6 @@ static const option evaluate_options[] = {
     {0},
 };
 
-#define IMPORT(key, type, field, ...)                                                                                  \
-    { key, type, offsetof(import_settings, field), __VA_ARGS__ }
-static const option import_options[] = {
-    IMPORT("import.from", OPTION_STRING, from, "", 0, 0, NULL,
-           "Hugging Face's folder: config.json, model.safetensors (or its index and parts), vocabulary"),
-    IMPORT("import.to", OPTION_STRING, to, "", 0, 0, NULL, "run folder to make, with one checkpoint"),
-    IMPORT("import.vocab", OPTION_STRING, vocab, "", 0, 0, NULL,
-           "the vocabulary, where the folder has none: a vocab.txt, or a folder with vocab.json and merges.txt"),
-    IMPORT("import.lower_case", OPTION_CHOICE, lower_case, "auto", 0, 0, "auto off on",
-           "with a vocab.txt; auto: what tokenizer_config.json says, else on"),
-    IMPORT("import.task", OPTION_STRING, task, "", 0, 0, NULL,
-           "what the classifier was trained on, a GLUE name or a task file: then paf evaluate works"),
-    IMPORT("import.max_length", OPTION_INT, max_length, "128", 2, 1 << 20, NULL,
-           "tokens of an example for evaluate and predict; no more than there are positions"),
-    IMPORT("model.design", OPTION_CHOICE, design, "auto", 0, 0, "auto saf paf",
-           "saf: FFN after attention; paf: side by side; auto: what config.json says, else saf"),
-    IMPORT("model.conversion", OPTION_CHOICE, conversion, "drop", 0, 0, "drop fold",
-           "SAF made PAF: drop the layers' first LayerNorm, or fold it into the weights around it"),
-    {0},
-};
-
-void import_tables(option_table tables[IMPORT_TABLES], import_settings *s) {
-    tables[0] = (option_table){import_options, s};
-    tables[1] = (option_table){parallel_options, &s->parallel};
-}
-
-#define EXPORT(key, type, field, ...)                                                                                  \
-    { "export." key, type, offsetof(export_settings, field), __VA_ARGS__ }
-const option export_options[] = {
-    EXPORT("from", OPTION_STRING, from, "", 0, 0, NULL, "run or checkpoint folder"),
-    EXPORT("to", OPTION_STRING, to, "", 0, 0, NULL, "folder to make, as Hugging Face has it"),
-    EXPORT("checkpoint", OPTION_CHOICE, which, "best", 0, 0, "best latest", "which one of a run folder"),
-    {0},
-};
-
-#define GLUE(key, type, field, ...)                                                                                    \
-    { "glue." key, type, offsetof(glue_settings, field), __VA_ARGS__ }
-static const option glue_options[] = {
-    GLUE("tasks", OPTION_STRING, tasks, "cola,sst2,mrpc,stsb,qqp,mnli,qnli,rte,wnli", 0, 0, NULL,
-         "GLUE names or task files, separated by commas"),
-    GLUE("designs", OPTION_STRING, designs, "saf,paf", 0, 0, NULL, "saf, paf, or both"),
-    GLUE("seeds", OPTION_INT, seeds, "3", 1, 1000, NULL, "runs of a task and design: train.seed, the next, ..."),
-    GLUE("recipes", OPTION_STRING, recipes, "", 0, 0, NULL,
-         "PREFIX: a task's own options are in PREFIX-TASK.ini, those that tasks share in PREFIX.ini, if there is one"),
-    GLUE("init_saf", OPTION_STRING, init_saf, "", 0, 0, NULL, "model.init of the SAF runs, where it is not the same"),
-    GLUE("init_paf", OPTION_STRING, init_paf, "", 0, 0, NULL, "model.init of the PAF runs, where it is not the same"),
-    GLUE("intermediate", OPTION_CHOICE, intermediate, "off", 0, 0, "off mnli",
-         "mnli: RTE, MRPC and STS-B start from the MNLI run of the same design and seed, which is run first"),
-    GLUE("predict", OPTION_BOOL, predict, "off", 0, 0, NULL,
-         "at the end, submission files by the seed that is best on dev, and AX by the MNLI model"),
-    GLUE("keep", OPTION_CHOICE, keep, "best", 0, 0, "best all",
-         "of a run that is over: the best checkpoint, without Adam's moments, or all as run.keep has them"),
-    {0},
-};
-
-void glue_tables(option_table tables[GLUE_TABLES], glue_settings *s, finetune_settings *finetune) {
-    tables[0] = (option_table){glue_options, s};
-    finetune_tables(tables + 1, finetune);
-}
-
 void finetune_tables(option_table tables[FINETUNE_TABLES], finetune_settings *s) {
     tables[0] = (option_table){data_options, &s->data};
     tables[1] = (option_table){model_options, &s->model};

@@ -80,63 +80,15 @@ typedef struct {
     parallel_settings parallel;
 } evaluate_settings;
 
-typedef struct {
-    char input[OPTION_STRING_SIZE];     // tokenize.input: PATH[,PATH...]
-    char output[OPTION_STRING_SIZE];    // tokenize.output
-    char vocab[OPTION_STRING_SIZE];     // tokenize.vocab
-    bool lower_case;                    // tokenize.lower_case
-    char documents[OPTION_STRING_SIZE]; // tokenize.documents: auto file blank doc
-    double heldout;                     // tokenize.heldout
-    int64_t tokens_per_shard;           // tokenize.tokens_per_shard
-} tokenize_settings;
-
-extern const option tokenize_options[];
-
-typedef struct {
-    char from[OPTION_STRING_SIZE];       // import.from
-    char to[OPTION_STRING_SIZE];         // import.to
-    char vocab[OPTION_STRING_SIZE];      // import.vocab; "": in import.from
-    char lower_case[OPTION_STRING_SIZE]; // import.lower_case: auto off on
-    char task[OPTION_STRING_SIZE];       // import.task
-    int64_t max_length;                  // import.max_length
-    char design[OPTION_STRING_SIZE];     // model.design: auto saf paf
-    char conversion[OPTION_STRING_SIZE]; // model.conversion: drop fold
-    parallel_settings parallel;
-} import_settings;
-
-typedef struct {
-    char from[OPTION_STRING_SIZE];  // export.from
-    char to[OPTION_STRING_SIZE];    // export.to
-    char which[OPTION_STRING_SIZE]; // export.checkpoint: best latest
-} export_settings;
-
-extern const option export_options[];
-
-typedef struct {
-    char tasks[OPTION_STRING_SIZE];        // glue.tasks: NAME[,NAME...]
-    char designs[OPTION_STRING_SIZE];      // glue.designs
-    int64_t seeds;                         // glue.seeds: train.seed and those behind it
-    char recipes[OPTION_STRING_SIZE];      // glue.recipes: PREFIX of INI files
-    char init_saf[OPTION_STRING_SIZE];     // glue.init_saf; "": model.init
-    char init_paf[OPTION_STRING_SIZE];     // glue.init_paf
-    char intermediate[OPTION_STRING_SIZE]; // glue.intermediate: off mnli
-    bool predict;                          // glue.predict
-    char keep[OPTION_STRING_SIZE];         // glue.keep: best all
-} glue_settings;
-
 #define FINETUNE_TABLES 6
-#define GLUE_TABLES (1 + FINETUNE_TABLES)
 #define PRETRAIN_TABLES 7
 #define EVALUATE_TABLES 2
-#define IMPORT_TABLES 2
 // The option tables over a settings struct, for cli_read_options and option_write.
 void finetune_tables(option_table tables[FINETUNE_TABLES], finetune_settings *settings);
 void pretrain_tables(option_table tables[PRETRAIN_TABLES], pretrain_settings *settings);
 void evaluate_tables(option_table tables[EVALUATE_TABLES], evaluate_settings *settings);
-void import_tables(option_table tables[IMPORT_TABLES], import_settings *settings);
-void glue_tables(option_table tables[GLUE_TABLES], glue_settings *settings, finetune_settings *finetune);
 
-// ---- commands (finetune.c, pretrain.c, evaluate.c, tokenize.c) -----------------------------------------------------
+// ---- commands (finetune.c, pretrain.c, evaluate.c) -----------------------------------------------------------------
 
 // Trains on one task, evaluates on its dev split, keeps the best and the last checkpoints, and writes results.json.
 // Collective over the world; the same error on every rank.
@@ -147,81 +99,6 @@ bool train_pretrain(const pretrain_settings *settings, error *err);
 bool train_evaluate(const char *run, const evaluate_settings *settings, error *err);
 // Predictions for any split as a submission file, evaluate.out or the task's own name in the run folder.
 bool train_predict(const char *run, const evaluate_settings *settings, error *err);
-
-// Text to token shards: the files of tokenize.input and of paths [n], files or folders, in that order, shared out over
-// the ranks of c. What comes out does not depend on how many they are. Collective over c; the same error on every rank.
-bool train_tokenize(comm *c, const tokenize_settings *settings, char *const *paths, size_t n, error *err);
-
-// ---- Hugging Face's folders (import.c, export.c) --------------------------------------------------------------------
-
-// A folder with config.json, model.safetensors and vocabulary to step 0 of a new run folder: the encoder, and the heads
-// that there are. Each rank reads what it owns. Collective over the world; the same error on every rank.
-bool train_import(const import_settings *settings, error *err);
-// A run or checkpoint folder to a folder that transformers loads; a PAF model with the code that computes it, so that
-// it is not mistaken for a SAF one. Rank 0 works. Collective as above.
-bool train_export(const export_settings *settings, error *err);
-
-// ---- all of GLUE (glue_list.c, glue.c) -----------------------------------------------------------------------------
-
-#define GLUE_DESIGNS 2 // indexed by model_design
-
-typedef struct {
-    char name[OPTION_STRING_SIZE]; // as data.task has it
-    task task;
-    finetune_settings settings; // the caller's to fill: how it is trained, whatever the design and seed
-} glue_task;
-
-typedef struct {
-    glue_settings settings;
-    glue_task *tasks; // [n], in the order asked for
-    size_t n, capacity;
-    bool designs[GLUE_DESIGNS];
-} glue_list;
-
-// Opens the tasks that settings list. False and err where a task or design is unknown or named twice; what was made,
-// glue_list_destroy takes. Local to the rank.
-bool glue_list_create(glue_list *l, const glue_settings *settings, error *err);
-void glue_list_destroy(glue_list *l);
-// Fine-tunes every task by every design and seed, each in a folder of its own below out, TASK-DESIGN-SEED. What has
-// results there is not run again, what was begun is gone on with; both must have been made with the same settings,
-// which is looked at before anything runs. After each run the table: standard output, table.csv and table.md. A signal
-// that stops a run ends the list. Collective over the world; the same error on every rank.
-bool train_glue(const glue_list *l, const char *out, error *err);
-
-// ---- its table (glue_table.c): local to the rank -------------------------------------------------------------------
-
-typedef struct {
-    size_t n;
-    double median, low, high; // of an even number the median is the mean of the two in the middle
-} glue_spread;
-
-glue_spread glue_spread_of(const double *values, size_t n); // zeros for n = 0
-
-typedef struct {
-    char task[TASK_NAME_SIZE]; // "mnli"
-    char part[TASK_NAME_SIZE]; // "mnli-mm", or the task's name once more
-    char metric[64];
-    double *values[GLUE_DESIGNS]; // [n], a run each, as fractions
-    size_t n[GLUE_DESIGNS], capacity[GLUE_DESIGNS];
-} glue_row;
-
-typedef struct {
-    glue_row *rows; // [n], in the order in which they were first added to
-    size_t n, capacity;
-    bool shown[GLUE_DESIGNS];
-} glue_table;
-
-typedef enum { GLUE_TEXT, GLUE_MARKDOWN, GLUE_CSV } glue_format;
-
-// A run's value. All that is of one task must be added before another task's.
-void glue_table_add(glue_table *t, const char *task, const char *part, const char *metric, model_design design,
-                    double value);
-// Means over tasks, where a task's score is the mean of its rows' medians, as GLUE's own is. Over those tasks that all
-// designs shown have whole; how many these are comes back.
-int glue_table_averages(const glue_table *t, double averages[GLUE_DESIGNS]);
-// CSV has fractions, the others percent. Caller frees.
-char *glue_table_write(const glue_table *t, glue_format format);
-void glue_table_destroy(glue_table *t);
 
 // ---- metrics (metrics.c): local to the rank ------------------------------------------------------------------------
 
@@ -243,17 +120,65 @@ void train_step_begin(model *m);
 double train_step_end(model *m, const topology *t, const optim_settings *optim, double lr, int64_t update,
                       double count);
 
+// ---- session (session.c): what training, evaluation and prediction stand on -----------------------------------------
+
+typedef struct {
+    task task;
+    tokenizer *tok;
+    int64_t max_length;
+    model_config config;
+    const char *optimizer; // borrowed; NULL without training
+    double step_tokens;    // of a step of the optimizer, about
+    topology topo;
+    placement place;
+    model model;
+} session;
+
+// The ways to know task, vocabulary and model: from settings, with the checkpoint of model.init (NULL without one) for
+// what they leave out, and from a checkpoint alone. Local to the rank; the caller agrees.
+bool session_read_settings(session *s, const finetune_settings *settings, const checkpoint *init, error *err);
+bool session_read_pretrain_settings(session *s, const pretrain_settings *settings, const checkpoint *init, error *err);
+bool session_read_checkpoint(session *s, const checkpoint *k, error *err);
+// Vocabulary and model alone. What a failure leaves, session_close takes.
+bool session_read_model(session *s, const checkpoint *k, error *err);
+// The files of a checkpoint's vocabulary, which the caller frees.
+bool session_read_vocabulary(tokenizer_files *files, const checkpoint *k, error *err);
+bool session_same_vocabulary(const tokenizer *tok, const tokenizer_files *files); // to the byte
+// Has the model the token types that the task's texts take? The readings ask; for who replaces the task.
+bool session_check_types(const session *s, error *err);
+// Rank groups, placement and model; sequence_length is the mean of S^2 over the mean of S, what a token meets in
+// attention. Says what it needs, and refuses what memory cannot hold. Parameters are left undefined. Collective over
+// the world; err is looked at first.
+bool session_build(session *s, const parallel_settings *parallel, double sequence_length, model_request request,
+                   error *err);
+// Are a SAF model's first LayerNorms to be folded into this model's weights, by model.conversion?
+bool session_folds(const model_config *config, const char *conversion);
+// Does it, and says so; nothing where norms has no rows.
+void session_fold(const parameter_table *norms, parameter_table *table, const model_config *config);
+int64_t session_need(const session *s); // bytes of this rank's model
+double session_typical_length(const dataset *d);
+// Saves a checkpoint of step `step` into the run folder, with the model's config, these options and the vocabulary
+// beside it. Collective over the world; the same error on every rank.
+bool session_save(const session *s, const char *run, int64_t step, const parameter_table *table, bool moments,
+                  const json_t *state, const option_table *tables, size_t n_tables, error *err);
+void session_close(session *s);
+
+// Warns where a run's results.json tells of another step than k, its best checkpoint at hand: the one of that step was
+// not saved, or has been damaged. Local; the root's warning is what is seen.
+void evaluate_compare_step(const char *run, const checkpoint *k);
+
+// ---- signals (trainer.c) -------------------------------------------------------------------------------------------
+
+// From here on USR1, and to a single rank TERM, ask to stop instead of ending the process; a run that trains
+// sees to this itself.
+void trainer_catch_signals(const comm *world);
+// Has any rank been asked so far? The same answer on every rank. Collective over the world.
+bool trainer_asked_to_stop(comm *world);
+
 // ---- profiles (session.c) ------------------------------------------------------------------------------------------
 
 // What parallel.profile names, for a model of this config. The root's file counts. Collective over the world; the same
 // error on every rank.
 bool train_read_profile(model_profile *profile, const char *path, const model_config *config, error *err);
-
-// ---- submissions (submission.c): local to the rank -----------------------------------------------------------------
-
-// GLUE's format: header index<TAB>prediction, index from 0 in file order; the class number, or its word where the task
-// wants words; regression clipped to the task's range with three decimals. Written atomically.
-bool submission_write(const char *path, const task *t, int64_t n, const int32_t *predicted, const float *values,
-                      error *err);
 
 #endif

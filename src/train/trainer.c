@@ -96,14 +96,14 @@ static bool loop(trainer *t, error *err) {
         log_step(t, &r, seconds);
         stopped = r.stop;
         bool evaluation_due = t->done % t->eval_every == 0 || t->done == t->steps;
-        if (evaluation_due && stopped) keep_save(t); // who asked to stop may not wait for the evaluation
+        if (evaluation_due && stopped) resume_save(t); // who asked to stop may not wait for the evaluation
         if (evaluation_due && !evaluate(t, err)) return false;
         bool due = checkpoint_every && t->done % checkpoint_every == 0;
-        if (evaluation_due || due || stopped) saved = keep_save(t);
+        if (evaluation_due || due || stopped) saved = resume_save(t);
     }
     if (!stopped && !t->last) { // gone on with after its last step, but not evaluated then
         if (!evaluate(t, err)) return false;
-        saved = keep_save(t);
+        saved = resume_save(t);
     }
     if (!saved) // the weights end with this process
         return error_set(
@@ -204,7 +204,7 @@ bool trainer_open_init(trainer *t, const checkpoint **init, error *err) {
 
 static bool begin(trainer *t, bool resuming, error *err) {
     parameter_initialise(&t->s.model.table, t->plan.train->seed, t->s.config.initializer_range);
-    bool ok = resuming ? keep_resume(t, err) : !*t->plan.model->init || keep_start_from(t, err);
+    bool ok = resuming ? resume_load(t, err) : !*t->plan.model->init || resume_start_from(t, err);
     return ok && run_write_settings(&t->run, t->s.topo.world, t->plan.tables, t->plan.n_tables, err);
 }
 

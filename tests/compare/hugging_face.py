@@ -67,7 +67,7 @@ def paf(*arguments, ranks=1):
 
 
 def paf_forward(self, x, attention_mask=None, *_, **__):
-    """A layer of PAF, written independently of src/train/modeling_paf.py."""
+    """A layer of PAF, written independently of src/huggingface/modeling_paf.py."""
     attention = self.attention.output.dense(self.attention.self(x, attention_mask)[0])
     return (self.output.LayerNorm(x + attention + self.output.dense(self.intermediate(x))),)
 

@@ -1,5 +1,5 @@
 // Task files and their JSON with random damage: each is either read or refused with one message, and nothing worse
-// happens. What strangers write is damaged in tests/train/ranks_mutants.c.
+// happens. What strangers write is damaged in tests/huggingface/ranks_mutants.c.
 #include "../mutants.h"
 #include "files.h"
 

@@ -4,8 +4,8 @@
 // A check that fails on one rank ends all (REQUIRE), so that the others do not wait for it.
 #include "../support.h"
 
+#include "glue/glue.h"
 #include "storage/storage.h"
-#include "train/train.h"
 
 #include <signal.h>
 
@@ -384,7 +384,7 @@ static void test_stop_of_list(void **state) {
     if (!glue_list_create(&list, &wanted, &err)) FATAL("%s", err.text);
     list.tasks[0].settings = settings_of("unused", 1);
     char *out = in_folder("list"), *next = in_folder("list/toy-saf-2");
-    if (!train_glue(&list, out, &err)) FATAL("%s", err.text);
+    if (!glue_run_list(&list, out, &err)) FATAL("%s", err.text);
     check_whole("list/toy-saf-1", 1);
     REQUIRE(!file_exists(next));
     memory_free(next);

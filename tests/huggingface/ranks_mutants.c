@@ -5,7 +5,7 @@
 #include "../data/files.h"
 #include "../mutants.h"
 
-#include "train/train.h"
+#include "huggingface/huggingface.h"
 
 enum { HIDDEN = 8, INNER = 16, POSITIONS = 12, WORDS = 12, BPE_WORDS = 9, KINDS = 4 };
 
@@ -188,7 +188,7 @@ static bool import_model(int model, error *err) {
     snprintf(s.from, sizeof s.from, "%s/%s", folder, models[model].name);
     snprintf(s.to, sizeof s.to, "%s/out", folder);
     snprintf(s.task, sizeof s.task, "%s", models[model].task);
-    bool good = train_import(&s, err);
+    bool good = huggingface_import(&s, err);
     if (root) file_remove_tree(s.to, &(error){0});
     comm_barrier(world);
     return good;

@@ -1,5 +1,5 @@
 // The paper's table: tasks and metrics down, designs across, medians over seeds.
-#include "train/train.h"
+#include "glue/glue.h"
 
 #include <stdlib.h>
 #include <string.h>

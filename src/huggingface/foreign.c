@@ -2,7 +2,7 @@
 //
 //     bert.encoder.layer.0.output.LayerNorm.gamma        as saved by a model with heads, long ago
 //     encoder.layer.0.output.LayerNorm.weight            as saved by the encoder alone; paf's name
-#include "checkpoint/checkpoint.h"
+#include "huggingface/internal.h"
 
 #include <ctype.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 // Submission files, byte by byte.
 #include "../support.h"
 
+#include "data/data.h"
 #include "storage/storage.h"
-#include "train/train.h"
 
 static char *path; // of the file written last
 

@@ -1,7 +1,7 @@
 // The table of GLUE: medians and spreads, averages over tasks, its three forms; and which lists of tasks are refused.
 #include "../support.h"
 
-#include "train/train.h"
+#include "glue/glue.h"
 
 // ---- statistics
 

@@ -1,3 +1,4 @@
+// What is saved of a run, and how a run resumes from it.
 #include "train/internal.h"
 
 #include <string.h>
@@ -31,7 +32,7 @@ static json_t *state_json(const trainer *t) {
     return state;
 }
 
-bool keep_save(trainer *t) {
+bool resume_save(trainer *t) {
     if (!t->plan.run->save) return true;
     error err = {0};
     json_t *state = state_json(t);
@@ -46,7 +47,7 @@ bool keep_save(trainer *t) {
     return ok;
 }
 
-bool keep_same_number(const json_t *state, const char *key, int64_t ours, const char *option_name, error *err) {
+bool resume_same_number(const json_t *state, const char *key, int64_t ours, const char *option_name, error *err) {
     int64_t theirs;
     if (!json_get_int(state, key, &theirs, NULL, "state", err)) return false;
     if (theirs == ours) return true;
@@ -56,7 +57,7 @@ bool keep_same_number(const json_t *state, const char *key, int64_t ours, const 
                      option_name, (long long)theirs, (long long)ours);
 }
 
-bool keep_begun_with_another(const char *what, error *err) {
+bool resume_begun_with_another(const char *what, error *err) {
     return error_set(err, ERROR_INPUT,
                      "the run was begun with another %s; go on with the same, or begin anew in another --run.out",
                      what);
@@ -70,7 +71,7 @@ static bool same_model(const trainer *t, const checkpoint *k, error *err) {
     bool ok = theirs && model_config_from_json(&config, theirs, "auto", "config.json", err);
     if (ok) {
         json_t *a = model_config_to_json(&config), *b = model_config_to_json(&t->s.config);
-        if (!json_equal(a, b)) ok = keep_begun_with_another("model.config or model.design", err);
+        if (!json_equal(a, b)) ok = resume_begun_with_another("model.config or model.design", err);
         json_decref(a);
         json_decref(b);
     }
@@ -84,7 +85,7 @@ static bool same_vocabulary(const trainer *t, const checkpoint *k, error *err) {
     if (!session_read_vocabulary(&theirs, k, err)) return false;
     bool same = session_same_vocabulary(t->s.tok, &theirs);
     tokenizer_files_free(&theirs);
-    return same || keep_begun_with_another("data.vocab", err);
+    return same || resume_begun_with_another("data.vocab", err);
 }
 
 // The same team, and yet other shares: with another profile, or by another version.
@@ -101,8 +102,8 @@ static bool restore_state(trainer *t, const checkpoint *k, error *err) {
     int64_t steps;
     const train_settings *train = t->plan.train;
     if (!t->what->same_state(t, k->state, err) ||
-        !keep_same_number(k->state, "batch", train->batch, "train.batch", err) ||
-        !keep_same_number(k->state, "seed", (int64_t)train->seed, "train.seed", err) || !same_model(t, k, err) ||
+        !resume_same_number(k->state, "batch", train->batch, "train.batch", err) ||
+        !resume_same_number(k->state, "seed", (int64_t)train->seed, "train.seed", err) || !same_model(t, k, err) ||
         !same_vocabulary(t, k, err) || !json_get_int(k->state, "steps", &steps, NULL, "state", err) ||
         !json_get_int(k->state, "best_step", &t->best_step, NULL, "state", err))
         return false;
@@ -116,7 +117,7 @@ static bool restore_state(trainer *t, const checkpoint *k, error *err) {
     return run_rewind(&t->run, t->done, err);
 }
 
-bool keep_resume(trainer *t, error *err) {
+bool resume_load(trainer *t, error *err) {
     checkpoint k;
     comm *world = t->s.topo.world;
     if (!checkpoint_open(&k, world, t->run.path, "latest", err)) return false;
@@ -192,7 +193,7 @@ static tensor_list find_unused(const trainer *t, const parameter_table *norms) {
     return unused;
 }
 
-bool keep_start_from(trainer *t, error *err) {
+bool resume_start_from(trainer *t, error *err) {
     tensor_list fresh = {0};
     comm *world = t->s.topo.world;
     parameter_table *table = &t->s.model.table, norms;

@@ -1,5 +1,5 @@
 // Which tasks and designs a list has.
-#include "train/train.h"
+#include "glue/glue.h"
 
 #include <string.h>
 

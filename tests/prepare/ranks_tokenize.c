@@ -4,8 +4,8 @@
 // A check that fails on one rank ends all (REQUIRE), so that the others do not wait for it.
 #include "../support.h"
 
+#include "prepare/prepare.h"
 #include "storage/storage.h"
-#include "train/train.h"
 
 static comm *world, *alone;
 static char *folder; // the same on every rank
@@ -49,7 +49,7 @@ static tokenize_settings settings_for(const char *output) {
 
 static bool tokenize(comm *c, const tokenize_settings *s, const char *path, error *err) {
     char *paths[] = {in(path)};
-    bool good = train_tokenize(c, s, paths, 1, err);
+    bool good = prepare_tokens(c, s, paths, 1, err);
     memory_free(paths[0]);
     return good;
 }

@@ -1,5 +1,5 @@
 // paf tokenize: which files there are, who takes which, and the steps of making shards, with all ranks in step.
-#include "train/train.h"
+#include "prepare/prepare.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -133,7 +133,7 @@ static bool read_job(shards_job *job, char *output, const tokenize_settings *set
     return true;
 }
 
-bool train_tokenize(comm *c, const tokenize_settings *settings, char *const *paths, size_t n, error *err) {
+bool prepare_tokens(comm *c, const tokenize_settings *settings, char *const *paths, size_t n, error *err) {
     double begun = time_now();
     char output[OPTION_STRING_SIZE];
     shards_job job = {0};

@@ -1,7 +1,7 @@
 // Tensors by the names that Hugging Face gave them over the years, as paf's; and the head that must be tied.
 #include "../support.h"
 
-#include "checkpoint/checkpoint.h"
+#include "huggingface/internal.h"
 
 enum { WORDS = 5, HIDDEN = 3 };
 

@@ -1,6 +1,6 @@
 // Export: a checkpoint becomes a folder that transformers load. Tensors stream from one file into the other, so that
 // memory holds a block of rows and no model.
-#include "train/internal.h"
+#include "huggingface/huggingface.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 
 // The code that computes PAF, as a file is part of the program.
 __asm__(".section .rodata\n"
-        "modeling_paf_begin: .incbin \"src/train/modeling_paf.py\"\n"
+        "modeling_paf_begin: .incbin \"huggingface/modeling_paf.py\"\n"
         "modeling_paf_end: .byte 0\n"
         ".previous\n");
 extern const char modeling_paf_begin[], modeling_paf_end[];
@@ -226,7 +226,7 @@ static void destroy(exporter *x) {
     checkpoint_close(&x->k);
 }
 
-bool train_export(const export_settings *settings, error *err) {
+bool huggingface_export(const export_settings *settings, error *err) {
     comm *world = comm_world();
     exporter x = {.settings = settings, .self = comm_split(world, comm_rank(world), 0)};
     if (comm_rank(world) == 0 && check_settings(settings, err) && read_checkpoint(&x, err)) {

@@ -1,5 +1,5 @@
 // All of GLUE: tasks, designs and seeds one after the other, and the table that they end in.
-#include "train/internal.h"
+#include "glue/glue.h"
 
 #include <string.h>
 
@@ -407,7 +407,7 @@ static bool predict_all(const glue *g, error *err) {
     return true;
 }
 
-bool train_glue(const glue_list *l, const char *out, error *err) {
+bool glue_run_list(const glue_list *l, const char *out, error *err) {
     glue g = {.list = l, .out = *out ? out : "checkpoints/glue"};
     bool stopped = false;
     trainer_catch_signals(comm_world());

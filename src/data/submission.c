@@ -1,4 +1,4 @@
-#include "train/train.h"
+#include "data/data.h"
 
 #include "storage/storage.h"
 

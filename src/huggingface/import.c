@@ -1,6 +1,6 @@
 // Import: a model of Hugging Face's becomes a checkpoint. The parameter table says which tensors there are and which
 // part of them is this rank's; the folder says which heads.
-#include "train/internal.h"
+#include "huggingface/internal.h"
 
 #include <string.h>
 #include <strings.h>
@@ -293,7 +293,7 @@ static void destroy(importer *i) {
     session_close(&i->s);
 }
 
-bool train_import(const import_settings *settings, error *err) {
+bool huggingface_import(const import_settings *settings, error *err) {
     importer i = {.settings = settings};
     comm *world = comm_world();
     bool ok = check_settings(settings, err) && read_config(&i, err) && read_vocabulary(&i, err) &&
