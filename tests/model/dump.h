@@ -70,11 +70,10 @@ static inline void check_gradients(h5_file *file, const char *prefix, const para
         float *wanted = dump_read_part(file, "gradients", prefix, p);
         double square = 0;
         for (int64_t j = 0; j < n; j++) square += (double)p->gradient[j] * p->gradient[j];
-        if (is_key_bias(p->name)) {
-            if (sqrt(square) > 1e-6 * whole_norm) fail_msg("%s: %g", p->name, sqrt(square));
-        } else if (n && test_norm_error(p->gradient, wanted, n) > 1e-4) {
-            fail_msg("gradient of %s is off by %g", p->name, test_norm_error(p->gradient, wanted, n));
-        }
+        if (is_key_bias(p->name))
+            assert_close(p->name, sqrt(square), 0, 1e-6 * whole_norm);
+        else
+            assert_norm_close(p->name, p->gradient, wanted, n, 1e-4);
         memory_free(wanted);
     }
 }
@@ -84,8 +83,7 @@ static inline void check_values(h5_file *file, const char *group, const char *pr
         const parameter *p = &table->rows[i];
         int64_t n = parameter_count(p);
         float *wanted = dump_read_part(file, group, prefix, p);
-        if (!is_key_bias(p->name) && n && test_norm_error(p->value, wanted, n) > 1e-4)
-            fail_msg("%s: %s is off by %g", group, p->name, test_norm_error(p->value, wanted, n));
+        if (!is_key_bias(p->name)) assert_norm_close(p->name, p->value, wanted, n, 1e-4);
         memory_free(wanted);
     }
 }

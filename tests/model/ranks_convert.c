@@ -237,8 +237,7 @@ static void check_against(fixture *f, bool saf) {
     int64_t n = TOKENS * f->config.hidden;
     float *wanted = memory_allocate((size_t)n, sizeof *wanted);
     naive_encoder(f, saf, wanted);
-    double off = test_norm_error(folded(f), wanted, n);
-    if (off > 2e-6) fail_msg("hidden states are off by %g", off);
+    assert_norm_close("hidden states", folded(f), wanted, n, 2e-6);
     memory_free(wanted);
 }
 
@@ -286,6 +285,7 @@ static void test_vanishing_gains(void **state) {
 
 int main(int argc, char **argv) {
     comm_start(&argc, &argv);
+    test_rank = comm_rank(comm_world());
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_promise), cmocka_unit_test(test_nothing_lost),
                                        cmocka_unit_test(test_vanishing_gains)};
     int failed = cmocka_run_group_tests_name("SAF made PAF", tests, NULL, NULL);

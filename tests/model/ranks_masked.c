@@ -137,10 +137,10 @@ static void check_logits(fixture *f) {
     int64_t right = 0, correct;
     double loss = model_masked_forward(&f->m, &mb, &masked, (model_pass){.train = true}, &correct);
     float *recorded = dump_read(f->file, "loss", H5_FLOAT32, NULL);
-    assert_true(test_relative(loss / (double)masked.n, *recorded, 1e-3) < 1e-5);
+    assert_close("loss", loss / (double)masked.n, *recorded, 1e-5 * *recorded);
     for (int64_t i = 0; i < masked.n; i++) {
         const float *row = wanted + i * pieces;
-        if (rows) assert_true(test_norm_error(f->m.masked.logits + i * rows, row + first, rows) < 1e-5);
+        assert_norm_close("logits", f->m.masked.logits + i * rows, row + first, rows, 1e-5);
         int64_t best = 0;
         for (int64_t k = 1; k < pieces; k++)
             if (row[k] > row[best]) best = k;
@@ -164,9 +164,11 @@ static void check_updates(fixture *f, const char *optimizer, optim_settings s) {
     for (int64_t step = 0; step < STEPS; step++) {
         double loss = forward_backward(f, step % BATCHES, SEQUENCES);
         double norm = optim_gradient_norm(&f->m.table, f->topo.team_comm);
-        if (test_relative(loss, losses[step], 1e-3) > 1e-4 || test_relative(norm, norms[step], 1e-3) > 1e-4)
-            fail_msg("%s, step %d: loss %.8g for %.8g, norm %.8g for %.8g", optimizer, (int)step, loss, losses[step],
-                     norm, norms[step]);
+        char what[64];
+        snprintf(what, sizeof what, "%s, step %d: loss", optimizer, (int)step);
+        assert_close(what, loss, losses[step], 1e-4 * losses[step]);
+        snprintf(what, sizeof what, "%s, step %d: norm", optimizer, (int)step);
+        assert_close(what, norm, norms[step], 1e-4 * norms[step]);
         optim_update(&f->m.table, &s, optim_learning_rate(&s, step, STEPS), step + 1, optim_clip_factor(norm, s.clip),
                      f->topo.team_comm);
     }
@@ -199,7 +201,7 @@ static void check(variant v, const char *optimizer) {
     float *loss = dump_read(f.file, "loss", H5_FLOAT32, NULL);
     for (int64_t part = SEQUENCES; part >= 1; part -= 3) { // whole, in two, sequence by sequence (one has no mask)
         double got = forward_backward(&f, 0, part);
-        assert_true(test_relative(got, *loss, 1e-3) < 1e-5);
+        assert_close("loss", got, *loss, 1e-5 * *loss);
         check_gradients(f.file, v.prefix, &f.m.table, optim_gradient_norm(&f.m.table, f.topo.team_comm));
     }
     if (optimizer) check_updates(&f, optimizer, strcmp(optimizer, "lamb") ? adamw : lamb());
@@ -263,10 +265,10 @@ static void test_nothing_masked(void **state) {
     pack(&f, &mb, &masked, 0, SEQUENCES);
     masked.n = 0;
     parameter_zero_gradients(&f.m.table);
-    assert_true(model_masked_forward(&f.m, &mb, &masked, (model_pass){.train = true}, &correct) == 0);
+    assert_close("loss", model_masked_forward(&f.m, &mb, &masked, (model_pass){.train = true}, &correct), 0, 0);
     assert_int_equal(correct, 0);
     model_masked_backward(&f.m, &mb, &masked, (model_pass){.train = true}, 1);
-    assert_true(optim_gradient_norm(&f.m.table, f.topo.team_comm) == 0);
+    assert_close("norm", optim_gradient_norm(&f.m.table, f.topo.team_comm), 0, 0);
     micro_batch_destroy(&mb);
     masked_tokens_destroy(&masked);
     close_fixture(&f);
@@ -274,6 +276,7 @@ static void test_nothing_masked(void **state) {
 
 int main(int argc, char **argv) {
     comm_start(&argc, &argv);
+    test_rank = comm_rank(comm_world());
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_bert), cmocka_unit_test(test_tiles),
                                        cmocka_unit_test(test_roberta), cmocka_unit_test(test_nothing_masked)};
     int failed = cmocka_run_group_tests_name("masked-LM model against PyTorch", tests, NULL, NULL);

@@ -127,9 +127,11 @@ static void check_updates(fixture *f) {
     for (int64_t step = 0; step < STEPS; step++) {
         double loss = forward_backward(f, step % BATCHES, NULL);
         double norm = optim_gradient_norm(&f->m.table, f->topo.team_comm);
-        if (test_relative(loss, losses[step], 1e-3) > 1e-4 || test_relative(norm, norms[step], 1e-3) > 1e-4)
-            fail_msg("step %d: loss %.8g for %.8g, norm %.8g for %.8g", (int)step, loss, losses[step], norm,
-                     norms[step]);
+        char what[32];
+        snprintf(what, sizeof what, "step %d: loss", (int)step);
+        assert_close(what, loss, losses[step], 1e-4 * fmax(losses[step], 1e-3));
+        snprintf(what, sizeof what, "step %d: norm", (int)step);
+        assert_close(what, norm, norms[step], 1e-4 * fmax(norms[step], 1e-3));
         optim_adamw(&f->m.table, &s, optim_learning_rate(&s, step, STEPS), step + 1, optim_clip_factor(norm, s.clip));
     }
     check_values(f->file, "updated", "bert.", &f->m.table);
@@ -144,8 +146,8 @@ static void check(variant v) {
     float *logits = dump_read(f.file, "logits", H5_FLOAT32, NULL);
     float *ours = memory_allocate((size_t)(SEQUENCES * f.m.classes), sizeof *ours);
     double got = forward_backward(&f, 0, ours);
-    assert_true(test_relative(got, *loss, 1e-3) < 1e-5);
-    assert_true(test_norm_error(ours, logits, SEQUENCES * f.m.classes) < 1e-5);
+    assert_close("loss", got, *loss, 1e-5 * *loss);
+    assert_norm_close("logits", ours, logits, SEQUENCES * f.m.classes, 1e-5);
     check_gradients(f.file, "bert.", &f.m.table, optim_gradient_norm(&f.m.table, f.topo.team_comm));
     check_updates(&f);
     memory_free(ours);
@@ -206,8 +208,7 @@ static void check_slope(fixture *f, size_t row) {
         move(p, direction, length, -2 * step);
         double down = forward_backward(f, 0, NULL);
         move(p, direction, length, step);
-        if (test_relative((up - down) / (2 * step), length, 1e-3) > 0.02)
-            fail_msg("%s: the loss rises by %g, its gradient says %g", p->name, (up - down) / (2 * step), length);
+        assert_close(p->name, (up - down) / (2 * step), length, 0.02 * fmax(length, 1e-3));
     }
     memory_free(direction);
 }
@@ -225,6 +226,7 @@ static void test_dropout(void **state) {
 
 int main(int argc, char **argv) {
     comm_start(&argc, &argv);
+    test_rank = comm_rank(comm_world());
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_pytorch), cmocka_unit_test(test_tiles),
                                        cmocka_unit_test(test_dropout)};
     int failed = cmocka_run_group_tests_name("model against PyTorch", tests, NULL, NULL);

@@ -39,6 +39,12 @@ static void assert_refuses(const char *key, const char *value, const char *messa
 
 // ---- reading -------------------------------------------------------------------------------------------------------
 
+static void assert_dropouts(const model_config *c, double hidden, double attention, double classifier) {
+    assert_close("hidden dropout", c->hidden_dropout, hidden, 0);
+    assert_close("attention dropout", c->attention_dropout, attention, 0);
+    assert_close("classifier dropout", c->classifier_dropout, classifier, 0);
+}
+
 static void test_plain(void **state) {
     (void)state;
     model_config c = take(json_loads(plain, 0, NULL), "auto");
@@ -51,22 +57,23 @@ static void test_plain(void **state) {
     assert_int_equal(c.positions, 32);
     // BERT's own, where the file says nothing
     assert_int_equal(c.types, 2);
-    assert_true(c.norm_epsilon == 1e-12 && c.initializer_range == 0.02);
-    assert_true(c.hidden_dropout == 0.1 && c.attention_dropout == 0.1 && c.classifier_dropout == 0.1);
+    assert_close("norm epsilon", c.norm_epsilon, 1e-12, 0);
+    assert_close("initializer range", c.initializer_range, 0.02, 0);
+    assert_dropouts(&c, 0.1, 0.1, 0.1);
 }
 
 static void test_rates(void **state) {
     (void)state;
     model_config c = take(with("hidden_dropout_prob", "0.25"), "auto");
-    assert_true(c.hidden_dropout == 0.25 && c.attention_dropout == 0.1 && c.classifier_dropout == 0.25);
+    assert_dropouts(&c, 0.25, 0.1, 0.25);
     c = take(with("classifier_dropout", "0"), "auto");
-    assert_true(c.hidden_dropout == 0.1 && c.classifier_dropout == 0);
+    assert_dropouts(&c, 0.1, 0.1, 0);
     c = take(with("classifier_dropout", "null"), "auto"); // as transformers writes it
-    assert_true(c.classifier_dropout == 0.1);
+    assert_dropouts(&c, 0.1, 0.1, 0.1);
     c = take(with("attention_probs_dropout_prob", "0"), "auto");
-    assert_true(c.hidden_dropout == 0.1 && c.attention_dropout == 0);
+    assert_dropouts(&c, 0.1, 0, 0.1);
     c = take(with("layer_norm_eps", "1e-5"), "auto");
-    assert_true(c.norm_epsilon == 1e-5);
+    assert_close("norm epsilon", c.norm_epsilon, 1e-5, 0);
 }
 
 static void test_keys_that_do_not_matter(void **state) {
@@ -245,10 +252,10 @@ static void assert_same(const model_config *a, const model_config *b) {
     assert_int_equal(a->hidden, b->hidden);
     assert_int_equal(a->heads, b->heads);
     assert_int_equal(a->intermediate, b->intermediate);
-    assert_true(a->norm_epsilon == b->norm_epsilon && a->initializer_range == b->initializer_range);
-    assert_true(a->design == b->design && a->family == b->family);
-    assert_true(a->hidden_dropout == b->hidden_dropout && a->attention_dropout == b->attention_dropout &&
-                a->classifier_dropout == b->classifier_dropout);
+    assert_int_equal(a->family, b->family);
+    assert_close("norm epsilon", a->norm_epsilon, b->norm_epsilon, 0);
+    assert_close("initializer range", a->initializer_range, b->initializer_range, 0);
+    assert_dropouts(a, b->hidden_dropout, b->attention_dropout, b->classifier_dropout);
 }
 
 // Written as text and read again: the same, to the bit.
@@ -290,24 +297,24 @@ static void test_work_of_bert_large(void **state) {
     model_config c;
     error err = {0};
     assert_true(model_config_read(&c, "configs/models/bert-large-uncased.json", "auto", &err));
-    assert_true(model_attention_work(&c, 128) / model_ffn_work(&c) == 17.0 / 32);
-    assert_true(model_attention_work(&c, 512) / model_ffn_work(&c) == 5.0 / 8);
-    assert_true(model_ffn_work(&c) == 16.0 * 1024 * 1024);
-    assert_true(model_attention_work(&c, 0) == 8.0 * 1024 * 1024);
+    assert_close("attention : FFN at 128", model_attention_work(&c, 128) / model_ffn_work(&c), 17.0 / 32, 0);
+    assert_close("attention : FFN at 512", model_attention_work(&c, 512) / model_ffn_work(&c), 5.0 / 8, 0);
+    assert_close("FFN work", model_ffn_work(&c), 16.0 * 1024 * 1024, 0);
+    assert_close("attention work", model_attention_work(&c, 0), 8.0 * 1024 * 1024, 0);
 }
 
 // An FFN of another width than four times the hidden size.
 static void test_work_of_others(void **state) {
     (void)state;
     const model_config c = {.hidden = 10, .intermediate = 7, .heads = 2, .layers = 3};
-    assert_true(model_ffn_work(&c) == 4 * 10 * 7);
-    assert_true(model_attention_work(&c, 5) == 8 * 100 + 4 * 5 * 10);
+    assert_close("FFN work", model_ffn_work(&c), 4 * 10 * 7, 0);
+    assert_close("attention work", model_attention_work(&c, 5), 8 * 100 + 4 * 5 * 10, 0);
     // A step is a forward pass and a backward pass of twice its work, for every layer; the pooler works on sequences.
     double layer = 4 * 10 * 7 + 8 * 100 + 4 * 5 * 10;
-    assert_true(model_step_work(&c, 40, 5) == 3 * 40 * 3 * layer);
-    assert_true(model_classifier_work(&c) == 2 * 100);
-    assert_true(model_masked_work(&c) == 2 * 100 + 2 * 10 * (double)c.vocabulary);
-    assert_true(model_step_work(&c, 0, 5) == 0);
+    assert_close("step work", model_step_work(&c, 40, 5), 3 * 40 * 3 * layer, 0);
+    assert_close("classifier work", model_classifier_work(&c), 2 * 100, 0);
+    assert_close("masked work", model_masked_work(&c), 2 * 100 + 2 * 10 * (double)c.vocabulary, 0);
+    assert_close("step work of nothing", model_step_work(&c, 0, 5), 0, 0);
 }
 
 // What runs slower than large products only ever costs more than its work, most of all for short heads.
@@ -315,13 +322,16 @@ static void test_cost(void **state) {
     (void)state;
     const model_config c = {.hidden = 100, .intermediate = 300, .heads = 4};
     placement_cost cost = model_cost(&c, 50);
-    assert_true(cost.attention == 2 * 40 * 100 && cost.ffn == cost.attention);
-    assert_true(fabs(cost.head - (80000 + 1.4 * 4 * 50 * 100 + 5 * 40 * 100) / 4 - 4000) < 1e-6);
-    assert_true(fabs(cost.neuron - (400 + 40)) < 1e-9);
+    assert_close("attention cost", cost.attention, 2 * 40 * 100, 0);
+    assert_close("FFN cost", cost.ffn, cost.attention, 0);
+    assert_close("head cost", cost.head, (80000 + 1.4 * 4 * 50 * 100 + 5 * 40 * 100) / 4 + 4000, 1e-6);
+    assert_close("neuron cost", cost.neuron, 400 + 40, 1e-9);
     topology team = {.attention = 1, .ffn = 1};
     placement_request q = model_placement_request(&c, &team, true, 50);
-    assert_true(q.cost.head == cost.head && q.cost.neuron == cost.neuron);
-    assert_true(q.head_work * 4 == model_attention_work(&c, 50) && q.neuron_work * 300 == model_ffn_work(&c));
+    assert_close("head cost", q.cost.head, cost.head, 0);
+    assert_close("neuron cost", q.cost.neuron, cost.neuron, 0);
+    assert_close("work of heads", q.head_work * 4, model_attention_work(&c, 50), 0);
+    assert_close("work of neurons", q.neuron_work * 300, model_ffn_work(&c), 0);
 }
 
 int main(void) {

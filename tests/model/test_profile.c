@@ -21,8 +21,6 @@ static model_profile made(void) {
                            .word = 1e-10};
 }
 
-static bool near(double a, double b) { return fabs(a - b) < 1e-12 * fabs(b); }
-
 static void test_round_trip(void **state) {
     (void)state;
     model_profile p = made(), again;
@@ -33,20 +31,25 @@ static void test_round_trip(void **state) {
     assert_int_equal(again.tokens, 64);
     assert_int_equal(again.lengths, 3);
     for (int i = 0; i < 3; i++) {
-        assert_true(again.attention[i].length == p.attention[i].length);
-        assert_true(again.attention[i].base == p.attention[i].base);
-        assert_true(again.attention[i].head == p.attention[i].head);
+        assert_close("length", again.attention[i].length, p.attention[i].length, 0);
+        assert_close("base", again.attention[i].base, p.attention[i].base, 0);
+        assert_close("head", again.attention[i].head, p.attention[i].head, 0);
     }
-    assert_true(again.ffn == p.ffn && again.neuron == p.neuron && again.adamw == p.adamw && again.lamb == p.lamb);
-    assert_true(again.embedding == p.embedding && again.word == p.word);
+    assert_close("ffn", again.ffn, p.ffn, 0);
+    assert_close("neuron", again.neuron, p.neuron, 0);
+    assert_close("adamw", again.adamw, p.adamw, 0);
+    assert_close("lamb", again.lamb, p.lamb, 0);
+    assert_close("embedding", again.embedding, p.embedding, 0);
+    assert_close("word", again.word, p.word, 0);
 }
 
 static void assert_cost(double length, double attention, double head) {
     model_profile p = made();
     placement_cost c = model_profile_cost(&p, length, NULL, 0);
-    assert_true(near(c.attention, attention));
-    assert_true(near(c.head, head));
-    assert_true(c.ffn == 3e-6 && c.neuron == 5e-7);
+    assert_close("attention", c.attention, attention, 1e-12 * attention);
+    assert_close("head", c.head, head, 1e-12 * head);
+    assert_close("ffn", c.ffn, 3e-6, 0);
+    assert_close("neuron", c.neuron, 5e-7, 0);
 }
 
 static void test_lengths(void **state) {
@@ -65,12 +68,13 @@ static void test_optimizer(void **state) {
     (void)state;
     model_profile p = made();
     placement_cost c = model_profile_cost(&p, 16, "adamw", 10);
-    assert_true(near(c.head, 4e-6 + 140 * 1e-9 / 10));
-    assert_true(near(c.neuron, 5e-7 + 17 * 1e-9 / 10));
+    assert_close("head", c.head, 4e-6 + 140 * 1e-9 / 10, 1e-18);
+    assert_close("neuron", c.neuron, 5e-7 + 17 * 1e-9 / 10, 1e-19);
     c = model_profile_cost(&p, 16, "lamb", 10);
-    assert_true(near(c.head, 4e-6 + 140 * 2e-9 / 10));
-    assert_true(near(c.neuron, 5e-7 + 17 * 2e-9 / 10));
-    assert_true(c.attention == 1e-6 && c.ffn == 3e-6);
+    assert_close("head", c.head, 4e-6 + 140 * 2e-9 / 10, 1e-18);
+    assert_close("neuron", c.neuron, 5e-7 + 17 * 2e-9 / 10, 1e-19);
+    assert_close("attention", c.attention, 1e-6, 0);
+    assert_close("ffn", c.ffn, 3e-6, 0);
 }
 
 static void assert_refused(const json_t *json, const model_config *c, const char *says) {
