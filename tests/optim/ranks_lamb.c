@@ -91,7 +91,7 @@ static void check_copies(const parameter_table *table) {
             extremes[n + j] = -extremes[j];
         }
         comm_max_doubles(world, extremes, 2 * n);
-        for (int j = 0; j < n; j++) REQUIRE(extremes[j] == -extremes[n + j]);
+        for (int j = 0; j < n; j++) assert_close(table->rows[k].name, extremes[j], -extremes[n + j], 0);
     }
 }
 
@@ -133,9 +133,9 @@ static void check_against_twin(const parameter *p, const twin *t, int update) {
         for (int64_t c = 0; c < p->size[1]; c++) {
             int64_t j = (p->offset[0] + r) * p->shape[1] + p->offset[1] + c;
             double got = p->value[r * p->size[1] + c];
-            if (!(fabs(got - t->value[j]) <= t->slack[j]))
-                FATAL("update %d, %s[%d]: %.9g, expected %.9g within %.2g", update, p->name, (int)j, got, t->value[j],
-                      t->slack[j]);
+            char what[192];
+            snprintf(what, sizeof what, "update %d, %s[%d]", update, p->name, (int)j);
+            assert_close(what, got, t->value[j], t->slack[j]);
         }
 }
 
@@ -242,8 +242,7 @@ static void test_against_pytorch(void **state) {
         float *whole = read_dump(file, "updated", k, false), part[MOST];
         const parameter *p = &table.rows[k];
         take_part(part, whole, p);
-        if (!(test_norm_error(p->value, part, parameter_count(p)) < 2e-6))
-            FATAL("%s is off by %g", p->name, test_norm_error(p->value, part, parameter_count(p)));
+        assert_norm_close(p->name, p->value, part, parameter_count(p), 2e-6);
         memory_free(whole);
     }
     check_copies(&table);
@@ -276,9 +275,9 @@ static void test_length_of_a_step(void **state) {
         }
         comm_sum_doubles(world, squares, 2);
         if (k == ZERO)
-            REQUIRE(squares[0] == 0);
+            assert_close("square of the step", squares[0], 0, 0);
         else if (tensors[k].decay)
-            REQUIRE(test_relative(sqrt(squares[0]), 0.125 * sqrt(squares[1]), 0) < 1e-5);
+            assert_close("length of the step", sqrt(squares[0]), 0.125 * sqrt(squares[1]), 1e-6 * sqrt(squares[1]));
     }
     parameter_destroy(&table);
     free_problem(&given);
@@ -293,7 +292,7 @@ static void test_nothing_to_do(void **state) {
     set_values(&table, &given);
     set_values(&before, &given);
     optim_lamb(&table, &s, 0.1, 1, 1, world);
-    REQUIRE(!memcmp(table.values, before.values, (size_t)table.total * sizeof(float)));
+    assert_all_close("values", table.values, before.values, table.total, 0);
     parameter_destroy(&table);
     parameter_destroy(&before);
     free_problem(&given);
@@ -334,7 +333,7 @@ static void test_choice(void **state) {
             optim_adamw(&direct, &s, 0.1, 1, 1);
         else
             optim_lamb(&direct, &s, 0.1, 1, 1, world);
-        REQUIRE(!memcmp(chosen.values, direct.values, (size_t)chosen.total * sizeof(float)));
+        assert_all_close("values", chosen.values, direct.values, chosen.total, 0);
         parameter_destroy(&chosen);
         parameter_destroy(&direct);
     }
@@ -344,7 +343,7 @@ static void test_choice(void **state) {
 int main(int argc, char **argv) {
     comm_start(&argc, &argv);
     world = comm_world();
-    rank = comm_rank(world);
+    test_rank = rank = comm_rank(world);
     size = comm_size(world);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_against_twin),     cmocka_unit_test(test_against_pytorch),

@@ -80,11 +80,11 @@ static void check_steps(const optim_settings *s, double lr, double factor) {
                 const parameter *p = &table.rows[r];
                 // What each step may lose: two ulps of the value, and a little of the step, which is up to lr.
                 double slack = update * (2.4e-7 * fabs(twin[i].value) + 1e-5 * lr);
-                if (fabs(p->value[j] - twin[i].value) > slack)
-                    fail_msg("update %d, %s[%d]: %.9g, expected %.9g", update, p->name, (int)j, p->value[j],
-                             twin[i].value);
-                assert_true(fabs(p->moment1[j] - twin[i].m) <= 1e-5 * factor * scale_of(i));
-                assert_true(fabs(p->moment2[j] - twin[i].v) <= 1e-5 * pow(factor * scale_of(i), 2));
+                char what[192];
+                snprintf(what, sizeof what, "update %d, %s[%d]", update, p->name, (int)j);
+                assert_close(what, p->value[j], twin[i].value, slack);
+                assert_close(what, p->moment1[j], twin[i].m, 1e-5 * factor * scale_of(i));
+                assert_close(what, p->moment2[j], twin[i].v, 1e-5 * pow(factor * scale_of(i), 2));
             }
     }
     parameter_destroy(&table);
@@ -120,7 +120,7 @@ static void test_first_step(void **state) {
     for (int r = 0; r < ROWS; r++)
         for (int64_t j = 0; j < parameter_count(&table.rows[r]); j++) {
             double expected = 2 - (shapes[r].decay ? lr * 0.5 * 2 : 0) - (j % 2 ? -lr : lr);
-            assert_true(fabs(table.rows[r].value[j] - expected) < 1e-5);
+            assert_close(table.rows[r].name, table.rows[r].value[j], expected, 1e-5);
         }
     parameter_destroy(&table);
 }
@@ -156,11 +156,11 @@ static void test_empty_row(void **state) {
 
 static void test_clip_factor(void **state) {
     (void)state;
-    assert_true(optim_clip_factor(100, 0) == 1);
-    assert_true(optim_clip_factor(0.5, 1) == 1);
-    assert_true(optim_clip_factor(0, 1) == 1);
-    assert_true(fabs(optim_clip_factor(4, 1) - 1 / (4 + 1e-6)) < 1e-15); // PyTorch's
-    assert_true(fabs(optim_clip_factor(4, 2) - 2 / (4 + 1e-6)) < 1e-15);
+    assert_close("factor without a limit", optim_clip_factor(100, 0), 1, 0);
+    assert_close("factor below the limit", optim_clip_factor(0.5, 1), 1, 0);
+    assert_close("factor of nothing", optim_clip_factor(0, 1), 1, 0);
+    assert_close("factor", optim_clip_factor(4, 1), 1 / (4 + 1e-6), 1e-15); // PyTorch's
+    assert_close("factor", optim_clip_factor(4, 2), 2 / (4 + 1e-6), 1e-15);
     assert_true(optim_clip_factor(1, 1) < 1);
     assert_true(optim_clip_factor(1e300, 1) > 0);
 }

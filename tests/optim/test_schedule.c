@@ -13,9 +13,9 @@ static double rate(const char *schedule, double warmup, int64_t step, int64_t st
 
 static void assert_rate(const char *schedule, double warmup, int64_t step, int64_t steps, double expected) {
     double got = rate(schedule, warmup, step, steps);
-    if (!(fabs(got - expected) < 1e-15))
-        fail_msg("%s, warm-up %g, step %d of %d: %.17g, expected %.17g", schedule, warmup, (int)step, (int)steps, got,
-                 expected);
+    char what[128];
+    snprintf(what, sizeof what, "%s, warm-up %g, step %d of %d", schedule, warmup, (int)step, (int)steps);
+    assert_close(what, got, expected, 1e-15);
 }
 
 static const char *const schedules[] = {"linear", "cosine", "constant", "polynomial"};
@@ -97,11 +97,12 @@ static void test_powers(void **state) {
     for (int k = 0; k < 4; k++) {
         s.power = powers[k];
         for (int64_t step = 0; step < 10; step++)
-            assert_true(fabs(optim_learning_rate(&s, step, 10) - 0.5 * pow(1 - 0.1 * (double)step, powers[k])) < 1e-15);
+            assert_close("rate", optim_learning_rate(&s, step, 10), 0.5 * pow(1 - 0.1 * (double)step, powers[k]),
+                         1e-15);
     }
     s.power = 1;
     for (int64_t step = 0; step < 10; step++)
-        assert_true(fabs(optim_learning_rate(&s, step, 10) - rate("linear", 0, step, 10)) < 1e-15);
+        assert_close("rate", optim_learning_rate(&s, step, 10), rate("linear", 0, step, 10), 1e-15);
 }
 
 static void test_the_end(void **state) {
