@@ -31,11 +31,7 @@ static inline dropout test_dropout(float p, uint64_t step, uint32_t layer, rando
 }
 
 // Every |a - b| is at most tolerance * (1 + |b|).
-static inline void assert_near(const float *a, const float *b, int64_t n, double tolerance) {
-    for (int64_t i = 0; i < n; i++)
-        if (!(fabs((double)a[i] - b[i]) <= tolerance * (1 + fabs((double)b[i]))))
-            fail_msg("element %lld of %lld is %.9g, should be %.9g", (long long)i, (long long)n, a[i], b[i]);
-}
+#define assert_near(a, b, n, tolerance) assert_all_close(#a, a, b, n, tolerance)
 
 // The same bits; memcmp, but 0 elements may be anywhere.
 static inline void assert_same(const float *a, const float *b, int64_t n) {
@@ -69,8 +65,7 @@ static inline void assert_gradient(float *x, const float *dx, int64_t n, int64_t
         difference += (slope - dx[i]) * (slope - dx[i]);
         norm += slope * slope;
     }
-    if (!(sqrt(difference) <= tolerance * sqrt(norm)))
-        fail_msg("gradient is off by %.3g of its norm %.3g", sqrt(difference / norm), sqrt(norm));
+    assert_close("length of what the gradient is off by", sqrt(difference), 0, tolerance * sqrt(norm));
 }
 
 #endif

@@ -75,7 +75,7 @@ static void gradients_match_differences(void **state) {
     assert_gradient(g.bias, db, n, 1, 0.03, 1e-4, gelu_loss, &g);
     tanh_loss(&g);
     tanh_backward(du, g.dact, g.act, size);
-    for (int64_t i = 0; i < size; i++) assert_true(fabs(g.act[i] - tanh(g.u[i])) < 1e-6);
+    for (int64_t i = 0; i < size; i++) assert_close("act", g.act[i], tanh(g.u[i]), 1e-6);
     assert_gradient(g.u, du, size, 1, 0.03, 1e-4, tanh_loss, &g);
     float *all[] = {g.u, g.bias, g.act, g.slope, g.dact, du, db};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) memory_free(all[i]);

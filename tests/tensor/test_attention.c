@@ -184,8 +184,8 @@ static void heads_split_and_merge(void **state) {
         for (int64_t t = 0; t < tokens; t++)
             for (int64_t c = 0; c < heads * head_size; c++) {
                 float right = u[t * heads * head_size + c] + bias[c];
-                assert_true(part[(c / head_size * tokens + t) * head_size + c % head_size] == right);
-                assert_true(back[t * heads * head_size + c] == right);
+                assert_close("part", part[(c / head_size * tokens + t) * head_size + c % head_size], right, 0);
+                assert_close("back", back[t * heads * head_size + c], right, 0);
             }
         memory_free(u);
         memory_free(bias);

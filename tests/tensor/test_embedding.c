@@ -15,19 +15,19 @@ static void word_rows_are_shared_out(void **state) {
     for (int t = 0; t < TOKENS; t++) {
         for (int c = 0; c < HIDDEN; c++) {
             float value = table[ids[t] * HIDDEN + c];
-            assert_true(low[t * HIDDEN + c] == (ids[t] < 4 ? value : 0));
-            assert_true(high[t * HIDDEN + c] == (ids[t] < 4 ? 0 : value));
+            assert_close("low", low[t * HIDDEN + c], ids[t] < 4 ? value : 0, 0);
+            assert_close("high", high[t * HIDDEN + c], ids[t] < 4 ? 0 : value, 0);
         }
     }
     word_embedding_backward(dtable, ids, dx, 0, 4, TOKENS, HIDDEN);
-    for (int i = 4 * HIDDEN; i < ROWS * HIDDEN; i++) assert_true(dtable[i] == 0);
+    for (int i = 4 * HIDDEN; i < ROWS * HIDDEN; i++) assert_close("dtable", dtable[i], 0, 0);
     word_embedding_backward(dtable + 4 * HIDDEN, ids, dx, 4, 6, TOKENS, HIDDEN);
     word_embedding_backward(dwhole, ids, dx, 0, ROWS, TOKENS, HIDDEN);
     assert_same(dtable, dwhole, ROWS * HIDDEN);
     double forward = weighted_sum(low, dx, TOKENS * HIDDEN) + weighted_sum(high, dx, TOKENS * HIDDEN);
-    assert_true(fabs(forward - weighted_sum(table, dtable, ROWS * HIDDEN)) < 1e-5);
+    assert_close("forward", forward, weighted_sum(table, dtable, ROWS * HIDDEN), 1e-5);
     word_embedding_backward(dwhole, ids, dx, 0, ROWS, TOKENS, HIDDEN); // accumulates
-    for (int i = 0; i < ROWS * HIDDEN; i++) assert_true(fabsf(dwhole[i] - 2 * dtable[i]) < 1e-5f);
+    for (int i = 0; i < ROWS * HIDDEN; i++) assert_close("dwhole", dwhole[i], 2 * dtable[i], 1e-5);
     word_embedding_forward(low, ids, table, 0, 4, 0, HIDDEN);
     memory_free(table);
     memory_free(dx);

@@ -31,10 +31,11 @@ static void cross_entropy_matches_its_twin(void **state) {
             float *twin = random_floats(size, 1, 3);
             double loss = cross_entropy(q.dlogits, q.logits, q.labels, q.n, q.classes, 0.125f);
             double right = naive_cross_entropy(twin, q.logits, q.labels, q.n, q.classes, 0.125f);
-            assert_true(test_relative(loss, right, 1) < 1e-6);
+            assert_close("loss", loss, right, 1e-6 * fmax(right, 1));
             assert_near(q.dlogits, twin, size, 1e-6);
-            assert_true(test_relative(cross_entropy(NULL, q.logits, q.labels, q.n, q.classes, 1), right, 1) < 1e-6);
-            assert_true(cross_entropy(q.logits, q.logits, q.labels, q.n, q.classes, 0.125f) == loss); // in place
+            assert_close("loss alone", cross_entropy(NULL, q.logits, q.labels, q.n, q.classes, 1), right,
+                         1e-6 * fmax(right, 1));
+            assert_close("loss in place", cross_entropy(q.logits, q.logits, q.labels, q.n, q.classes, 0.125f), loss, 0);
             assert_same(q.logits, q.dlogits, size);
             memory_free(twin);
             problem_destroy(&q);
@@ -45,10 +46,11 @@ static void cross_entropy_matches_its_twin(void **state) {
 static void a_certain_loss(void **state) {
     (void)state;
     float logits[] = {1e4f, -1e4f}, dlogits[2];
-    assert_true(cross_entropy(dlogits, logits, (int32_t[]){0}, 1, 2, 1) == 0);
-    assert_true(dlogits[0] == 0 && dlogits[1] == 0);
-    assert_true(cross_entropy(dlogits, logits, (int32_t[]){1}, 1, 2, 1) == 2e4);
-    assert_true(dlogits[0] == 1 && dlogits[1] == -1);
+    const float certain[] = {0, 0}, wrong[] = {1, -1};
+    assert_close("loss", cross_entropy(dlogits, logits, ((int32_t[]){0}), 1, 2, 1), 0, 0);
+    assert_all_close("dlogits", dlogits, certain, 2, 0);
+    assert_close("loss", cross_entropy(dlogits, logits, ((int32_t[]){1}), 1, 2, 1), 2e4, 0);
+    assert_all_close("dlogits", dlogits, wrong, 2, 0);
     assert_true(isnan(cross_entropy(dlogits, (float[]){NAN, 1}, (int32_t[]){1}, 1, 2, 1)));
 }
 
@@ -80,9 +82,9 @@ static void squared_errors(void **state) {
     regression r = {random_floats(50, 2, 1), random_floats(50, 2, 2), random_floats(50, 1, 3)};
     double right = 0, loss = squared_error(r.d, r.prediction, r.target, 50, 0.5f);
     for (int i = 0; i < 50; i++) right += pow((double)r.prediction[i] - r.target[i], 2);
-    assert_true(test_relative(loss, right, 1) < 1e-6);
+    assert_close("loss", loss, right, 1e-6 * fmax(right, 1));
     assert_gradient(r.prediction, r.d, 50, 1, 0.05, 1e-4, squared_error_loss, &r);
-    assert_true(squared_error(NULL, NULL, NULL, 0, 1) == 0);
+    assert_close("loss of nothing", squared_error(NULL, NULL, NULL, 0, 1), 0, 0);
     memory_free(r.prediction);
     memory_free(r.target);
     memory_free(r.d);
@@ -99,7 +101,8 @@ static void softmax_sums_to_one(void **state) {
             for (int64_t c = 0; c < q.classes; c++) most = fmax(most, q.logits[i * q.classes + c]);
             for (int64_t c = 0; c < q.classes; c++) sum += exp(q.logits[i * q.classes + c] - most);
             for (int64_t c = 0; c < q.classes; c++)
-                assert_true(fabs(q.dlogits[i * q.classes + c] - exp(q.logits[i * q.classes + c] - most) / sum) < 1e-6);
+                assert_close("probability", q.dlogits[i * q.classes + c], exp(q.logits[i * q.classes + c] - most) / sum,
+                             1e-6);
         }
         softmax_rows(q.logits, q.logits, q.n, q.classes);
         assert_same(q.logits, q.dlogits, q.n * q.classes);

@@ -257,11 +257,11 @@ static void test_normal(void **state) {
             if (i % N >= lag) beside[lag] += z * table.values[i - lag] / deviation;
         if (i >= N) below += z * table.values[i - N] / deviation;
     }
-    assert_true(fabs(sum / n) < 5 / sqrt(n));
-    assert_true(fabs(squares / n - 1) < 5 * sqrt(2 / n));
-    assert_true(fabs(fourths / n - 3) < 5 * sqrt(96 / n));
-    for (int lag = 1; lag < 4; lag++) assert_true(fabs(beside[lag] / n) < 5 / sqrt(n));
-    assert_true(fabs(below / n) < 5 / sqrt(n));
+    assert_close("mean", sum / n, 0, 5 / sqrt(n));
+    assert_close("second moment", squares / n, 1, 5 * sqrt(2 / n));
+    assert_close("fourth moment", fourths / n, 3, 5 * sqrt(96 / n));
+    for (int lag = 1; lag < 4; lag++) assert_close("correlation beside", beside[lag] / n, 0, 5 / sqrt(n));
+    assert_close("correlation below", below / n, 0, 5 / sqrt(n));
     parameter_destroy(&table);
 }
 
@@ -271,8 +271,8 @@ static void test_ones_and_zeros(void **state) {
     for (int64_t i = 0; i < table.total; i++) table.values[i] = 5;
     parameter_initialise(&table, 1, 0.02);
     const parameter *one = parameter_find(&table, "all.b"), *zero = parameter_find(&table, "all.c");
-    for (int64_t i = 0; i < parameter_count(one); i++) assert_true(one->value[i] == 1);
-    for (int64_t i = 0; i < parameter_count(zero); i++) assert_true(zero->value[i] == 0);
+    for (int64_t i = 0; i < parameter_count(one); i++) assert_close(one->name, one->value[i], 1, 0);
+    for (int64_t i = 0; i < parameter_count(zero); i++) assert_close(zero->name, zero->value[i], 0, 0);
     parameter_destroy(&table);
 }
 

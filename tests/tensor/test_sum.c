@@ -14,7 +14,7 @@ static void parts_are_summed_in_order(void **state) {
             for (int i = 0; i < SIZE; i++) {
                 float right = with ? residual[i] : 0;
                 for (int k = 0; k < count; k++) right += part[k][i];
-                assert_true(out[i] == right);
+                assert_close("sum", out[i], right, 0);
             }
         }
     }

@@ -187,7 +187,7 @@ static void products_with_threads(void **state) {
         omp_set_num_threads(threads);
         linear_backward_weight(dw, NULL, given.y, given.x, TOKENS, SIDE, SIDE);
         linear_backward_weight(again, NULL, given.y, given.x, TOKENS, SIDE, SIDE);
-        assert_true(test_norm_error(dw, right, SIZE) < 1e-6);
+        assert_norm_close("dw", dw, right, SIZE, 1e-6);
         assert_same(dw, again, SIZE);
         memory_free(dw);
         memory_free(again);

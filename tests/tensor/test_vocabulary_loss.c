@@ -93,7 +93,7 @@ static void check(const problem *q, const division *d, float scale) {
     outcome o = solve(q, d, scale);
     float *twin = memory_allocate((size_t)(q->n * q->pieces), sizeof *twin);
     double right = naive_cross_entropy(twin, q->logits, q->labels, q->n, q->pieces, scale);
-    assert_true(test_relative(o.loss, right, 1) < 1e-6);
+    assert_close("loss", o.loss, right, 1e-6 * fmax(right, 1));
     assert_int_equal(o.correct, best_guesses(q));
     assert_near(o.dlogits, twin, q->n * q->pieces, 1e-6);
     memory_free(twin);
@@ -125,7 +125,8 @@ static void no_rows(void **state) {
     problem q = problem_create(0, 45, 1, 1);
     for (int i = 0; i < DIVISIONS; i++) {
         outcome o = solve(&q, &divisions[i], 1);
-        assert_true(o.loss == 0 && o.correct == 0);
+        assert_close("loss", o.loss, 0, 0);
+        assert_int_equal(o.correct, 0);
         memory_free(o.dlogits);
     }
     problem_destroy(&q);
@@ -162,9 +163,10 @@ static void a_certain_answer(void **state) {
     q.logits[3] = q.logits[q.pieces + 3] = 12345.678f;
     for (int i = 0; i < DIVISIONS; i++) {
         outcome o = solve(&q, &divisions[i], 1);
-        assert_true(o.loss == 2 * (double)12345.678f && o.correct == 1);
+        assert_close("loss", o.loss, 2 * (double)12345.678f, 0);
+        assert_int_equal(o.correct, 1);
         for (int64_t c = 0; c < cells; c++)
-            assert_true(o.dlogits[c] == (c == q.pieces + 3 ? 1 : c == q.pieces + 44 ? -1 : 0));
+            assert_close("dlogits", o.dlogits[c], c == q.pieces + 3 ? 1 : c == q.pieces + 44 ? -1 : 0, 0);
         memory_free(o.dlogits);
     }
     problem_destroy(&q);
