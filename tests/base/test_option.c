@@ -27,7 +27,8 @@ static void test_defaults(void **state) {
     assert_int_equal(f.s.count, 8);
     assert_int_equal(f.s.any, -3);
     assert_int_equal(f.s.seed, 1);
-    assert_true(f.s.rate == 0.1 && f.s.factor == 2e-5);
+    assert_close("rate", f.s.rate, 0.1, 0);
+    assert_close("factor", f.s.factor, 2e-5, 0);
     assert_string_equal(f.s.name, "");
     assert_string_equal(f.s.kind, "linear");
     assert_int_equal(f.more.depth, 4);
@@ -105,13 +106,13 @@ static void test_double(void **state) {
     fixture f;
     begin(&f);
     assert_sets(&f, "toy.rate", "1");
-    assert_true(f.s.rate == 1);
+    assert_close("rate", f.s.rate, 1, 0);
     assert_sets(&f, "toy.rate", "0");
-    assert_true(f.s.rate == 0);
+    assert_close("rate", f.s.rate, 0, 0);
     assert_sets(&f, "toy.rate", "2.5e-1");
-    assert_true(f.s.rate == 0.25);
+    assert_close("rate", f.s.rate, 0.25, 0);
     assert_sets(&f, "toy.factor", "-1e300");
-    assert_true(f.s.factor == -1e300);
+    assert_close("factor", f.s.factor, -1e300, 0);
     const char *const wrong[] = {"1.0001", "-0.1", "nan", "inf", "1,5", "0.5x", ""};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         char *message = memory_format("here: toy.rate = %s: expected a number from 0 to 1", wrong[i]);

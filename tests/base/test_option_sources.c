@@ -85,12 +85,12 @@ static void test_later_wins(void **state) {
     begin(&f);
     if (!option_read_file(f.tables, TABLES, path, &err)) fail_msg("%s", err.text);
     assert_int_equal(f.s.count, 30);
-    assert_true(f.s.rate == 0.5);
+    assert_close("rate", f.s.rate, 0.5, 0);
     assert_int_equal(f.more.depth, 5);
     assert_int_equal(f.s.any, -3);
     assert_true(read_words(&f, left, &err, WORD_LIST("--toy.count=40", "--deep.depth=6", "--toy.count=50")));
     assert_int_equal(f.s.count, 50);
-    assert_true(f.s.rate == 0.5);
+    assert_close("rate", f.s.rate, 0.5, 0);
     assert_int_equal(f.more.depth, 6);
     memory_free(path);
 }

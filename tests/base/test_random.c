@@ -87,11 +87,12 @@ static void test_numbers_of_a_block(void **state) {
         uint32_t word[4];
         double z[2];
         random_block(word, test_stream(1), row, 7, 0);
-        assert_true(random_uniform(test_stream(1), row, 7) == uniform_of(word[0], word[1]));
+        assert_close("uniform", random_uniform(test_stream(1), row, 7), uniform_of(word[0], word[1]), 0);
         random_normal_pair(z, test_stream(1), row, 7);
         double radius = sqrt(-2 * log(1 - uniform_of(word[0], word[1])));
         double angle = 2 * M_PI * uniform_of(word[2], word[3]);
-        assert_true(fabs(z[0] - radius * cos(angle)) < 1e-14 && fabs(z[1] - radius * sin(angle)) < 1e-14);
+        assert_close("first normal", z[0], radius * cos(angle), 1e-14);
+        assert_close("second normal", z[1], radius * sin(angle), 1e-14);
     }
 }
 
@@ -115,12 +116,12 @@ static void test_normal(void **state) {
         neighbours += z[0] * before;
         before = z[0];
     }
-    assert_true(fabs(sum / n) < 5 / sqrt(n));
-    assert_true(fabs(squares / n - 1) < 5 * sqrt(2 / n));
-    assert_true(fabs(cubes / n) < 5 * sqrt(15 / n));
-    assert_true(fabs(fourths / n - 3) < 5 * sqrt(96 / n));
-    assert_true(fabs(product / PAIRS) < 5 / sqrt(PAIRS));
-    assert_true(fabs(neighbours / PAIRS) < 5 / sqrt(PAIRS));
+    assert_close("mean", sum / n, 0, 5 / sqrt(n));
+    assert_close("second moment", squares / n, 1, 5 * sqrt(2 / n));
+    assert_close("third moment", cubes / n, 0, 5 * sqrt(15 / n));
+    assert_close("fourth moment", fourths / n, 3, 5 * sqrt(96 / n));
+    assert_close("correlation in a pair", product / PAIRS, 0, 5 / sqrt(PAIRS));
+    assert_close("correlation of neighbours", neighbours / PAIRS, 0, 5 / sqrt(PAIRS));
 }
 
 // ---- permutations --------------------------------------------------------------------------------------------------
