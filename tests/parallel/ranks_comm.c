@@ -120,7 +120,7 @@ static void test_clock_offset(void **state) {
     REQUIRE(offset == 0);
     REQUIRE(rank == 0 ? error == 0 : error > 0 && error < 500);
     offset = comm_clock_offset(world, skewed_clock, &error);
-    REQUIRE(fabs(offset + 1000.0 * rank) <= error + 1e-9);
+    assert_close("offset", offset, -1000.0 * rank, error + 1e-9);
     REQUIRE(rank == 0 ? error == 0 : error > 0 && error < 500);
 }
 
@@ -140,7 +140,7 @@ static void check_doubles(int n) {
         double expected = serial_sum(i);
         REQUIRE(!memcmp(&values[i], &expected, sizeof expected));
     }
-    REQUIRE(values[n] == number(rank, n)); // beyond the end
+    assert_close("beyond the end", values[n], number(rank, n), 0);
     memory_free(values);
 }
 
@@ -158,9 +158,9 @@ static void test_max_doubles(void **state) {
     for (int i = 0; i < 99; i++) {
         double most = -INFINITY;
         for (int r = 0; r < size; r++) most = fmax(most, i % 3 ? number(r, i) : -fabs(number(r, i)));
-        REQUIRE(values[i] == most);
+        assert_close("max", values[i], most, 0);
     }
-    REQUIRE(values[99] == -fabs(number(rank, 99)));
+    assert_close("beyond the end", values[99], -fabs(number(rank, 99)), 0);
 }
 
 static float serial_float_sum(int64_t i, bool backwards) {
@@ -179,7 +179,7 @@ static void check_floats(int64_t n) {
         if (memcmp(&values[i], &expected, sizeof expected))
             FATAL("of %lld: number %lld is %.9g, expected %.9g", (long long)n, (long long)i, values[i], expected);
     }
-    for (int64_t i = n; i < n + BEYOND; i++) REQUIRE(values[i] == (float)number(rank, i));
+    for (int64_t i = n; i < n + BEYOND; i++) assert_close("beyond the end", values[i], (float)number(rank, i), 0);
     memory_free(values);
 }
 
@@ -212,7 +212,7 @@ static void test_split(void **state) {
     comm_sum_doubles(part, &sum, 1);
     double expected = 0;
     for (int r = rank % 2; r < size; r += 2) expected += r;
-    REQUIRE(sum == expected);
+    assert_close("sum of a part", sum, expected, 0);
 
     // An error in one part is no business of the other.
     error err = {0};
@@ -249,7 +249,7 @@ static void test_barriers(void **state) {
 int main(int argc, char **argv) {
     comm_start(&argc, &argv);
     world = comm_world();
-    rank = comm_rank(world);
+    test_rank = rank = comm_rank(world);
     size = comm_size(world);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_agree),          cmocka_unit_test(test_broadcast),

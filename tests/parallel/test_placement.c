@@ -41,7 +41,7 @@ static void check_ownership(const placement *p, const placement_request *q) {
     assert_int_equal(heads, q->heads);
     assert_int_equal(neurons, q->neurons);
     assert_int_equal(words, q->vocabulary);
-    assert_true(fabs(work - 1) < 1e-12);
+    assert_close("work of all", work, 1, 1e-12);
 }
 
 typedef enum { HEADS, NEURONS, WORDS } property;
@@ -74,7 +74,7 @@ static double busiest(const placement *p, const placement_request *q) {
     for (int r = 0; r < p->team; r++) {
         int64_t heads = p->shares[r].heads.count, neurons = p->shares[r].neurons.count;
         double work = (double)heads * q->head_work + (double)neurons * q->neuron_work;
-        assert_true(fabs(p->shares[r].work - work / total_work(q)) < 1e-12);
+        assert_close("share of the work", p->shares[r].work, work / total_work(q), 1e-12);
         most = fmax(most, placement_rank_cost(&q->cost, heads, neurons));
     }
     return most;
@@ -305,7 +305,7 @@ static void test_team_of_one(void **state) {
         placement p = create(&q);
         check_ownership(&p, &q);
         assert_int_equal(p.team, 1);
-        assert_true(p.shares[0].work == 1);
+        assert_close("share of the work", p.shares[0].work, 1, 0);
         placement_destroy(&p);
     }
 }
@@ -317,14 +317,14 @@ static void test_bert_large(void **state) {
     placement p = create(&q);
     assert_int_equal(p.shares[0].heads.count, 16);
     assert_int_equal(p.shares[0].neurons.count, 960);
-    assert_true(fabs(p.shares[0].work - 0.5) < 0.001);
+    assert_close("share of the work", p.shares[0].work, 0.5, 0.001);
     placement_destroy(&p);
 
     q.balance = false;
     p = create(&q);
     assert_int_equal(p.shares[0].neurons.count, 0);
     assert_int_equal(p.shares[1].heads.count, 0);
-    assert_true(fabs(p.shares[0].work - 17.0 / 49) < 1e-12);
+    assert_close("share of the work", p.shares[0].work, 17.0 / 49, 1e-12);
     placement_destroy(&p);
 }
 
@@ -360,7 +360,7 @@ static void assert_dealt(placement_request q, const int64_t *heads, const int64_
         assert_int_equal(p.shares[r].heads.count, heads[r]);
         assert_int_equal(p.shares[r].neurons.count, neurons[r]);
     }
-    assert_true(fabs(busiest(&p, &q) - most) < 1e-9);
+    assert_close("busiest rank", busiest(&p, &q), most, 1e-9);
     placement_destroy(&p);
 }
 
@@ -487,7 +487,8 @@ static void test_stages(void **state) {
                     at += layers[s].count;
                 }
                 assert_int_equal(at, n);
-                assert_true(fabs(busiest_stage(layers, stages, costs[c]) - least_busiest(stages, n, costs[c])) < 1e-9);
+                assert_close("busiest stage", busiest_stage(layers, stages, costs[c]),
+                             least_busiest(stages, n, costs[c]), 1e-9);
             }
 }
 
