@@ -8,7 +8,9 @@
 static void assert_spread(const double *values, size_t n, double median, double low, double high) {
     glue_spread s = glue_spread_of(values, n);
     assert_int_equal(s.n, n);
-    assert_true(s.median == median && s.low == low && s.high == high);
+    assert_close("median", s.median, median, 0);
+    assert_close("low", s.low, low, 0);
+    assert_close("high", s.high, high, 0);
 }
 
 static void test_spread(void **state) {
@@ -21,7 +23,8 @@ static void test_spread(void **state) {
     assert_spread((double[]){5, 5, 1, 5, 2}, 5, 5, 1, 5);
     double unsorted[] = {3, 1, 2};
     glue_spread_of(unsorted, 3);
-    assert_true(unsorted[0] == 3 && unsorted[1] == 1); // is left as it was
+    assert_close("first", unsorted[0], 3, 0); // is left as it was
+    assert_close("second", unsorted[1], 1, 0);
 }
 
 // ---- tables
@@ -55,13 +58,13 @@ static void test_averages(void **state) {
     glue_table t = example();
     double averages[GLUE_DESIGNS];
     assert_int_equal(glue_table_averages(&t, averages), 2); // RTE is not whole
-    assert_true(averages[DESIGN_SAF] == ((0.625 + 0.75) / 2 + 0.5) / 2);
-    assert_true(averages[DESIGN_PAF] == (0.75 + 0.5) / 2);
+    assert_close("average of SAF", averages[DESIGN_SAF], ((0.625 + 0.75) / 2 + 0.5) / 2, 0);
+    assert_close("average of PAF", averages[DESIGN_PAF], (0.75 + 0.5) / 2, 0);
     t.shown[DESIGN_PAF] = false;
     assert_int_equal(glue_table_averages(&t, averages), 3);
     glue_table_destroy(&t);
     assert_int_equal(glue_table_averages(&t, averages), 0);
-    assert_true(averages[DESIGN_SAF] == 0);
+    assert_close("average of SAF", averages[DESIGN_SAF], 0, 0);
 }
 
 static void test_csv(void **state) {
