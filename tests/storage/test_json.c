@@ -18,7 +18,7 @@ static void numbers_keep_their_bits(void **state) {
     assert_non_null(again);
     assert_true(json_equal(object, again));
     for (size_t i = 0; i < 5; i++)
-        assert_true(json_real_value(json_array_get(json_object_get(again, "reals"), i)) == values[i]);
+        assert_close("real", json_real_value(json_array_get(json_object_get(again, "reals"), i)), values[i], 0);
     json_decref(object);
     json_decref(again);
     assert_true(file_remove_tree(folder, &err));
@@ -80,13 +80,20 @@ static void members(void **state) {
     int64_t i, seven = 7;
     double d, half = 0.5;
     const char *s;
-    assert_true(json_get_int(object, "int", &i, NULL, "f", &err) && i == -7);
-    assert_true(json_get_int(object, "none", &i, &seven, "f", &err) && i == 7);
-    assert_true(json_get_double(object, "real", &d, NULL, "f", &err) && d == 2.5);
-    assert_true(json_get_double(object, "int", &d, NULL, "f", &err) && d == -7);
-    assert_true(json_get_double(object, "none", &d, &half, "f", &err) && d == 0.5);
-    assert_true(json_get_string(object, "text", &s, NULL, "f", &err) && !strcmp(s, "t"));
-    assert_true(json_get_string(object, "none", &s, "else", "f", &err) && !strcmp(s, "else"));
+    assert_true(json_get_int(object, "int", &i, NULL, "f", &err));
+    assert_int_equal(i, -7);
+    assert_true(json_get_int(object, "none", &i, &seven, "f", &err));
+    assert_int_equal(i, 7);
+    assert_true(json_get_double(object, "real", &d, NULL, "f", &err));
+    assert_close("real", d, 2.5, 0);
+    assert_true(json_get_double(object, "int", &d, NULL, "f", &err));
+    assert_close("int", d, -7, 0);
+    assert_true(json_get_double(object, "none", &d, &half, "f", &err));
+    assert_close("none", d, 0.5, 0);
+    assert_true(json_get_string(object, "text", &s, NULL, "f", &err));
+    assert_string_equal(s, "t");
+    assert_true(json_get_string(object, "none", &s, "else", "f", &err));
+    assert_string_equal(s, "else");
 
     assert_false(json_get_int(object, "none", &i, NULL, "file.json", &err));
     assert_string_equal(err.text, "file.json: \"none\" is missing");
