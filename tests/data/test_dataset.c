@@ -202,7 +202,9 @@ static void test_row_errors(void **state) {
         &d, &t, *state, tok,
         "1\t2\t3\t4\t5\t6\t7\ta\tb\tscore\n1\t2\t3\t4\t5\t6\t7\ta\tb\t5.000\n1\t2\t3\t4\t5\t6\t7\ta\tb\t2.75e0\r\n", 16,
         &err));
-    assert_true(d.targets[0] == 5 && d.targets[1] == 2.75f && !d.labels);
+    assert_close("first target", d.targets[0], 5, 0);
+    assert_close("second target", d.targets[1], 2.75, 0);
+    assert_null(d.labels);
     dataset_destroy(&d);
     task_destroy(&t);
 }

@@ -293,7 +293,7 @@ static void test_mean_count(void **state) {
         int64_t upper = 0;
         for (int i = 0; i < SEQUENCES; i++) upper += o.count[i] == (int64_t)mean + 1;
         assert_frequency(upper, SEQUENCES, mean - floor(mean));
-        assert_true(fabs((double)o.n / SEQUENCES - mean) < 5 * 0.5 / sqrt(SEQUENCES) + 1e-9);
+        assert_close("masked a sequence", (double)o.n / SEQUENCES, mean, 5 * 0.5 / sqrt(SEQUENCES) + 1e-9);
         outcome_destroy(&o);
         corpus_destroy(&c);
         memory_free(text);
@@ -407,8 +407,9 @@ static void check_fates(const setting *s) {
     assert_frequency(same, chosen, 0.1 + by_chance);
     assert_frequency(other, chosen, 0.1 - by_chance);
     assert_true(pairs > 10000);
-    assert_true(fabs((double)both / (double)pairs - 0.64) < 0.02); // each token has a fate of its own
-    for (int i = 0; i < 2 * LETTERS; i++) assert_true(fabs((double)of[i] * 2 * LETTERS / (double)other - 1) < 0.35);
+    assert_close("both of a pair", (double)both / (double)pairs, 0.64, 0.02); // each token has a fate of its own
+    for (int i = 0; i < 2 * LETTERS; i++)
+        assert_close("share of a letter", (double)of[i] * 2 * LETTERS / (double)other, 1, 0.35);
     masking_destroy(&m);
 }
 

@@ -42,7 +42,8 @@ static void test_columns(void **state) {
     t = found("stsb");
     assert_true(t.regression && !t.label_words);
     assert_int_equal(t.classes, 1);
-    assert_true(t.low == 0 && t.high == 5);
+    assert_close("low", t.low, 0, 0);
+    assert_close("high", t.high, 5, 0);
     assert_string_equal(t.submission[0], "STS-B.tsv");
     task_destroy(&t);
 
