@@ -299,7 +299,7 @@ static double table_parts(const workbench *w, double *parameters) {
     for (size_t i = 0; i < w->m.table.n; i++) {
         double n = (double)parameter_count(&w->m.table.rows[i]);
         all += n;
-        if (!strncmp(w->m.table.rows[i].name, "encoder.layer.0.", 16)) layer += n;
+        if (model_name_in_layer(w->m.table.rows[i].name, 0)) layer += n;
     }
     *parameters = all;
     return (all + layer * (double)(w->config.layers - w->m.config.layers)) / all;

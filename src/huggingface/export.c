@@ -16,7 +16,6 @@ extern const char modeling_paf_begin[], modeling_paf_end[];
 
 // Families as transformers' classes name them.
 static const char *const class_prefixes[] = {[FAMILY_BERT] = "Bert", [FAMILY_ROBERTA] = "Roberta"};
-static const char *const tensor_prefixes[] = {[FAMILY_BERT] = "bert.", [FAMILY_ROBERTA] = "roberta."};
 
 typedef struct {
     const export_settings *settings;
@@ -52,12 +51,8 @@ static bool read_checkpoint(exporter *x, error *err) {
 
 // ---- tensors -------------------------------------------------------------------------------------------------------
 
-static bool begins_with(const char *name, const char *part) { return !strncmp(name, part, strlen(part)); }
-
-// Heads have no prefix, but for the pooler, which transformers count to the encoder.
 static char *their_name(const exporter *x, const char *name) {
-    bool encoder = begins_with(name, "embeddings.") || begins_with(name, "encoder.") || begins_with(name, "pooler.");
-    return memory_format("%s%s", encoder ? tensor_prefixes[x->config.family] : "", name);
+    return memory_format("%s%s", model_name_prefix(x->config.family, name), name);
 }
 
 static int compare_names(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
@@ -65,7 +60,8 @@ static int compare_names(const void *a, const void *b) { return strcmp(*(char *c
 // By name, so that the file does not depend on who wrote which shard.
 static void list_tensors(exporter *x) {
     json_t *all = json_object_get(x->k.manifest, "tensors"), *entry;
-    const char *name, *classifier = x->config.family == FAMILY_ROBERTA ? "classifier.out_proj.bias" : "classifier.bias";
+    const char *name;
+    tensor_name classifier = model_tensor_name(x->config.family, TENSOR_CLASSIFIER, 0, "bias");
     x->tensors = memory_allocate(json_object_size(all), sizeof *x->tensors);
     x->names = memory_allocate(json_object_size(all), sizeof *x->names);
     json_object_foreach(all, name, entry) x->names[x->n++] = memory_string(name);
@@ -76,7 +72,7 @@ static void list_tensors(exporter *x) {
         t->name = their_name(x, x->names[i]);
         t->dimensions = (int)json_array_size(shape);
         for (int d = 0; d < t->dimensions; d++) t->shape[d] = json_integer_value(json_array_get(shape, (size_t)d));
-        if (!strcmp(x->names[i], classifier)) x->classes = t->shape[0];
+        if (!strcmp(x->names[i], classifier.text)) x->classes = t->shape[0];
     }
 }
 
@@ -156,9 +152,8 @@ static void add_design(const exporter *x, json_t *config) {
 }
 
 static json_t *make_config(const exporter *x) {
-    const char *head = x->classes ? "ForSequenceClassification"
-                       : has_tensor(x, "cls.predictions.bias") || has_tensor(x, "lm_head.bias") ? "ForMaskedLM"
-                                                                                                : "Model";
+    tensor_name masked = model_tensor_name(x->config.family, TENSOR_MASKED, 0, "bias");
+    const char *head = x->classes ? "ForSequenceClassification" : has_tensor(x, masked.text) ? "ForMaskedLM" : "Model";
     json_t *config = model_config_to_json(&x->config);
     json_t *name =
         json_sprintf("%s%s%s", x->config.design == DESIGN_PAF ? "Paf" : "", class_prefixes[x->config.family], head);

@@ -10,8 +10,6 @@
 
 #define BLOCK_ELEMENTS ((int64_t)1 << 16)
 
-static const char *const prefixes[] = {"bert.", "roberta."};
-
 // ---- names --------------------------------------------------------------------------------------------------------
 
 static bool ends_with(const char *text, const char *end) {
@@ -20,11 +18,7 @@ static bool ends_with(const char *text, const char *end) {
 }
 
 static char *our_name(const char *theirs) {
-    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
-        if (!strncmp(theirs, prefixes[i], strlen(prefixes[i]))) {
-            theirs += strlen(prefixes[i]);
-            break;
-        }
+    theirs = model_name_plain(theirs);
     if (ends_with(theirs, "LayerNorm.gamma")) return memory_format("%.*sweight", (int)strlen(theirs) - 5, theirs);
     if (ends_with(theirs, "LayerNorm.beta")) return memory_format("%.*sbias", (int)strlen(theirs) - 4, theirs);
     return memory_string(theirs);
@@ -63,10 +57,17 @@ static foreign_tensor *find(const foreign *f, const char *name) {
     return f->n ? bsearch(&key, f->tensors, f->n, sizeof key, by_name) : NULL;
 }
 
+static bool is_masked_bias(const char *name) {
+    bool found = false;
+    for (int family = 0; family < MODEL_FAMILIES; family++)
+        found |= !strcmp(name, model_tensor_name((model_family)family, TENSOR_MASKED, 0, "bias").text);
+    return found;
+}
+
 // The bias of a masked-LM head may have come with the decoder that it belongs to.
 static foreign_tensor *find_or_decoder(const foreign *f, const char *name) {
     foreign_tensor *t = find(f, name);
-    if (t || (strcmp(name, "cls.predictions.bias") && strcmp(name, "lm_head.bias"))) return t;
+    if (t || !is_masked_bias(name)) return t;
     char *other = memory_format("%.*sdecoder.bias", (int)strlen(name) - 4, name);
     t = find(f, other);
     memory_free(other);
@@ -113,21 +114,25 @@ static bool check_repetition(const foreign *f, const char *name, const parameter
     return good;
 }
 
+// The decoder of a family's masked-LM head repeats the word embeddings and the head's bias.
+static bool check_decoder(const foreign *f, const parameter_table *table, model_family family, error *err) {
+    tensor_name words = model_tensor_name(family, TENSOR_WORDS, 0, "weight");
+    tensor_name bias = model_tensor_name(family, TENSOR_MASKED, 0, "bias");
+    return check_repetition(f, model_tensor_name(family, TENSOR_MASKED, 0, "decoder.weight").text,
+                            parameter_find(table, words.text), err) &&
+           check_repetition(f, model_tensor_name(family, TENSOR_MASKED, 0, "decoder.bias").text,
+                            parameter_find(table, bias.text), err);
+}
+
 bool foreign_load(foreign *f, parameter_table *table, error *err) {
-    static const struct {
-        const char *name, *of;
-    } repetitions[] = {{"cls.predictions.decoder.weight", "embeddings.word_embeddings.weight"},
-                       {"cls.predictions.decoder.bias", "cls.predictions.bias"},
-                       {"lm_head.decoder.weight", "embeddings.word_embeddings.weight"},
-                       {"lm_head.decoder.bias", "lm_head.bias"}};
     for (size_t i = 0; i < table->n; i++) {
         const parameter *p = &table->rows[i];
         foreign_tensor *t = find_or_decoder(f, p->name);
         t->used = true;
         if (!safetensors_read(f->file, t->tensor, p->offset, p->size, p->value, p->size[1], err)) return false;
     }
-    for (size_t i = 0; i < sizeof repetitions / sizeof *repetitions; i++)
-        if (!check_repetition(f, repetitions[i].name, parameter_find(table, repetitions[i].of), err)) return false;
+    for (int family = 0; family < MODEL_FAMILIES; family++)
+        if (!check_decoder(f, table, (model_family)family, err)) return false;
     return true;
 }
 

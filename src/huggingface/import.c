@@ -63,28 +63,23 @@ static bool read_vocabulary(importer *i, error *err) {
 
 // ---- heads ---------------------------------------------------------------------------------------------------------
 
-static const char *classifier_weight(const model_config *c) {
-    return c->family == FAMILY_ROBERTA ? "classifier.out_proj.weight" : "classifier.weight";
+static tensor_name classifier_weight(const model_config *c) {
+    return model_tensor_name(c->family, TENSOR_CLASSIFIER, 0, "weight");
 }
 
 // The classes of the folder's classifier; 0 where it has none that paf knows: BERT's stands on the pooler.
 static int64_t find_classes(const importer *i) {
-    const safetensors_tensor *t = foreign_find(&i->f, classifier_weight(&i->s.config));
+    const safetensors_tensor *t = foreign_find(&i->f, classifier_weight(&i->s.config).text);
     bool roberta = i->s.config.family == FAMILY_ROBERTA;
-    bool whole = t && t->dimensions == 2 && t->shape[0] > 0 && (roberta || foreign_find(&i->f, "pooler.dense.weight"));
+    tensor_name pooler = model_tensor_name(i->s.config.family, TENSOR_POOLER, 0, "weight");
+    bool whole = t && t->dimensions == 2 && t->shape[0] > 0 && (roberta || foreign_find(&i->f, pooler.text));
     return whole ? t->shape[0] : 0;
-}
-
-// The head that a tensor belongs to is the first part of its name; of an encoder's tensors, this is 0.
-static size_t head_length(const char *name) {
-    size_t n = strcspn(name, ".");
-    return !strncmp(name, "embeddings", n) || !strncmp(name, "encoder", n) ? 0 : n;
 }
 
 // Does the folder have any tensor of p's head?
 static bool has_head(const importer *i, const parameter_table *table, const parameter *p) {
-    size_t n = head_length(p->name);
-    if (!strncmp(p->name, "classifier", n) && !find_classes(i)) return false;
+    size_t n = model_name_head(p->name);
+    if (!strncmp(p->name, classifier_weight(&i->s.config).text, n + 1) && !find_classes(i)) return false;
     for (size_t r = 0; r < table->n; r++)
         if (!strncmp(table->rows[r].name, p->name, n + 1) && foreign_find(&i->f, table->rows[r].name)) return true;
     return false;
@@ -104,7 +99,7 @@ static bool add_rows(importer *i, model_head head, error *err) {
     bool ok = true, again = i->table.n > 0;
     for (size_t r = 0; ok && r < m.table.n; r++) {
         const parameter *p = &m.table.rows[r];
-        bool encoder = !head_length(p->name);
+        bool encoder = !model_name_head(p->name);
         if (encoder ? again : !has_head(i, &m.table, p)) continue;
         ok = foreign_check(&i->f, p, err);
         i->table.rows = memory_grow(i->table.rows, i->table.n, &i->table.capacity, sizeof *p);
@@ -117,10 +112,12 @@ static bool add_rows(importer *i, model_head head, error *err) {
 // Before a table is made of it, a config.json has to be worth it.
 static bool check_sizes(const importer *i, error *err) {
     const model_config *c = &i->s.config;
-    parameter words = {
-        .name = "embeddings.word_embeddings.weight", .dimensions = 2, .shape = {c->vocabulary, c->hidden}};
+    parameter words = {.dimensions = 2, .shape = {c->vocabulary, c->hidden}};
     parameter last = {.dimensions = 2, .shape = {c->hidden, c->intermediate}};
-    snprintf(last.name, sizeof last.name, "encoder.layer.%lld.output.dense.weight", (long long)c->layers - 1);
+    tensor_name names[] = {model_tensor_name(c->family, TENSOR_WORDS, 0, "weight"),
+                           model_tensor_name(c->family, TENSOR_OUTPUT, c->layers - 1, "weight")};
+    memcpy(words.name, names[0].text, sizeof words.name);
+    memcpy(last.name, names[1].text, sizeof last.name);
     return foreign_check(&i->f, &words, err) && foreign_check(&i->f, &last, err);
 }
 
@@ -215,10 +212,9 @@ static void sort_classifier(importer *i) {
     bool moved = false;
     for (int64_t c = 0; i->order && c < i->s.task.classes; c++) moved = moved || i->order[c] != c;
     if (!moved) return;
-    char *name = memory_string(classifier_weight(&i->s.config));
     for (int part = 0; part < 2; part++) {
-        if (part == 1) memcpy(strrchr(name, '.'), ".bias", sizeof ".bias");
-        parameter *p = parameter_find(&i->table, name);
+        tensor_name name = model_tensor_name(i->s.config.family, TENSOR_CLASSIFIER, 0, part ? "bias" : "weight");
+        parameter *p = parameter_find(&i->table, name.text);
         int64_t width = p->size[1];
         float *copy = memory_allocate((size_t)parameter_count(p), sizeof *copy);
         memcpy(copy, p->value, (size_t)parameter_count(p) * sizeof *copy);
@@ -226,7 +222,6 @@ static void sort_classifier(importer *i) {
             memcpy(p->value + c * width, copy + i->order[c] * width, (size_t)width * sizeof *copy);
         memory_free(copy);
     }
-    memory_free(name);
     log_info("the classifier's rows are now in the order of task %s's labels", i->s.task.name);
 }
 
@@ -256,10 +251,10 @@ static bool save(importer *i, error *err) {
 
 static void log_model(const importer *i) {
     const model_config *c = &i->s.config;
-    const char *masked = c->family == FAMILY_ROBERTA ? "lm_head.bias" : "cls.predictions.bias";
-    const char *head = parameter_find(&i->table, classifier_weight(c)) ? ", a classifier"
-                       : parameter_find(&i->table, masked)             ? ", a masked-LM head"
-                                                                       : "";
+    tensor_name masked = model_tensor_name(c->family, TENSOR_MASKED, 0, "bias");
+    const char *head = parameter_find(&i->table, classifier_weight(c).text) ? ", a classifier"
+                       : parameter_find(&i->table, masked.text)             ? ", a masked-LM head"
+                                                                            : "";
     log_info("%s: %s, %lld layers of %lld%s", i->settings->from, model_design_name(c->design), (long long)c->layers,
              (long long)c->hidden, head);
     foreign_log_unused(&i->f);
@@ -267,7 +262,7 @@ static void log_model(const importer *i) {
 
 // SAF's weights for PAF, where they are SAF's and folding is wanted.
 static bool convert(importer *i, error *err) {
-    if (!session_folds(&i->s.config, i->settings->conversion) || !foreign_find(&i->f, MODEL_SAF_TENSOR)) return true;
+    if (!session_folds(&i->s.config, i->settings->conversion) || !foreign_find(&i->f, model_saf_tensor())) return true;
     parameter_table norms;
     model_norms_create(&norms, &i->s.config);
     bool ok = true;

@@ -15,38 +15,31 @@
 #include "model/internal.h"
 
 #include <math.h>
-#include <stdio.h>
 
 // Of a gain's mean magnitude: d divides, so that none may vanish.
 static const double least_gain = 0.01;
 
-static parameter *find_in_layer(const parameter_table *table, int64_t layer, const char *part) {
-    char name[128];
-    snprintf(name, sizeof name, "encoder.layer.%lld.%s", (long long)layer, part);
-    return parameter_find(table, name);
+static parameter *find_in_layer(const parameter_table *table, model_family family, int64_t layer, model_tensor part,
+                                const char *end) {
+    return parameter_find(table, model_tensor_name(family, part, layer, end).text);
 }
 
 // ---- the LayerNorms around a layer's attention ---------------------------------------------------------------------
 
 enum { BELOW_GAIN, BELOW_SHIFT, FIRST_GAIN, FIRST_SHIFT, NORMS };
 
-static void add_norm(parameter_table *norms, const char *name, int64_t n) {
-    static const char *const parts[] = {"weight", "bias"};
-    for (int i = 0; i < 2; i++) {
-        char full[128];
-        snprintf(full, sizeof full, "%s.%s", name, parts[i]);
-        parameter_add(norms, full, 1, n, 1, SPLIT_NONE, 0, 0, false, false, INITIAL_ONE);
-    }
+static void add_norm(parameter_table *norms, const model_config *config, model_tensor part, int64_t layer) {
+    static const char *const ends[] = {"weight", "bias"};
+    for (int i = 0; i < 2; i++)
+        parameter_add(norms, model_tensor_name(config->family, part, layer, ends[i]).text, 1, config->hidden, 1,
+                      SPLIT_NONE, 0, 0, false, false, INITIAL_ONE);
 }
 
 void model_norms_create(parameter_table *norms, const model_config *config) {
     *norms = (parameter_table){0};
     for (int64_t l = 0; l < config->layers; l++) {
-        char name[64] = "embeddings.LayerNorm";
-        if (l > 0) snprintf(name, sizeof name, "encoder.layer.%lld.output.LayerNorm", (long long)l - 1);
-        add_norm(norms, name, config->hidden);
-        snprintf(name, sizeof name, "encoder.layer.%lld.attention.output.LayerNorm", (long long)l);
-        add_norm(norms, name, config->hidden);
+        add_norm(norms, config, l > 0 ? TENSOR_OUTPUT_NORM : TENSOR_EMBEDDING_NORM, l - 1);
+        add_norm(norms, config, TENSOR_ATTENTION_NORM, l);
     }
     parameter_allocate(norms, false, false);
 }
@@ -100,18 +93,17 @@ static void add_product(parameter *bias, const parameter *weight, const float *v
     }
 }
 
-static void fold(parameter_table *table, const parameter *around, int64_t layer, const float *d) {
-    static const char *const reading[] = {"attention.self.query.weight", "attention.self.key.weight",
-                                          "attention.self.value.weight"};
+static void fold(parameter_table *table, model_family family, const parameter *around, int64_t layer, const float *d) {
+    static const model_tensor reading[] = {TENSOR_QUERY, TENSOR_KEY, TENSOR_VALUE};
     const float *shift = around[FIRST_SHIFT].value;
     scale_rows(parameter_find(table, around[BELOW_GAIN].name), d);
     scale_rows(parameter_find(table, around[BELOW_SHIFT].name), d);
-    for (int i = 0; i < 3; i++) unscale_columns(find_in_layer(table, layer, reading[i]), d);
-    scale_rows(find_in_layer(table, layer, "attention.output.dense.weight"), d);
-    scale_rows(find_in_layer(table, layer, "attention.output.dense.bias"), d);
-    add_product(find_in_layer(table, layer, "intermediate.dense.bias"),
-                find_in_layer(table, layer, "intermediate.dense.weight"), shift);
-    add_vector(find_in_layer(table, layer, "output.dense.bias"), shift);
+    for (int i = 0; i < 3; i++) unscale_columns(find_in_layer(table, family, layer, reading[i], "weight"), d);
+    scale_rows(find_in_layer(table, family, layer, TENSOR_ATTENTION_OUTPUT, "weight"), d);
+    scale_rows(find_in_layer(table, family, layer, TENSOR_ATTENTION_OUTPUT, "bias"), d);
+    add_product(find_in_layer(table, family, layer, TENSOR_INTERMEDIATE, "bias"),
+                find_in_layer(table, family, layer, TENSOR_INTERMEDIATE, "weight"), shift);
+    add_vector(find_in_layer(table, family, layer, TENSOR_OUTPUT, "bias"), shift);
 }
 
 void model_fold_norms(parameter_table *table, const parameter_table *norms, const model_config *config) {
@@ -121,7 +113,7 @@ void model_fold_norms(parameter_table *table, const parameter_table *norms, cons
         const parameter *around = &norms->rows[NORMS * l];
         double deviation = deviation_of(around[BELOW_GAIN].value, around[BELOW_SHIFT].value, h, config->norm_epsilon);
         find_factors(d, around[FIRST_GAIN].value, deviation, h);
-        fold(table, around, l, d);
+        fold(table, config->family, around, l, d);
     }
     memory_free(d);
 }

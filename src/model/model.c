@@ -44,39 +44,40 @@ tile model_tile(const model *m, int64_t rows, int64_t columns) {
     return placement_tile(m->place, (int)(m->mine - m->place->shares), rows, columns);
 }
 
-// Names a linear layer's two tensors; which dimension of the weight is split decides whether the bias is.
 typedef struct {
     model *m;
     bool first_rank;
 } builder;
 
-static void add(builder *b, const char *name, const char *part, int dimensions, int64_t rows, int64_t columns,
-                parameter_split split, range own, parameter_initial initial) {
-    char full[256];
-    snprintf(full, sizeof full, "%s.%s", name, part);
+static void add(builder *b, tensor_name name, int dimensions, int64_t rows, int64_t columns, parameter_split split,
+                range own, parameter_initial initial) {
     bool decay = dimensions == 2;
     if (split == SPLIT_TILES) {
         tile t = model_tile(b->m, rows, columns);
-        parameter_add_tile(&b->m->table, full, rows, columns, (int64_t[]){t.rows.first, t.columns.first},
+        parameter_add_tile(&b->m->table, name.text, rows, columns, (int64_t[]){t.rows.first, t.columns.first},
                            (int64_t[]){t.rows.count, t.columns.count}, decay, initial);
         return;
     }
     bool writer = split == SPLIT_NONE ? b->first_rank : own.count > 0;
-    parameter_add(&b->m->table, full, dimensions, rows, columns, split, own.first, own.count, writer, decay, initial);
+    parameter_add(&b->m->table, name.text, dimensions, rows, columns, split, own.first, own.count, writer, decay,
+                  initial);
 }
 
-static void add_linear(builder *b, const char *name, int64_t out, int64_t in, parameter_split split, range own) {
-    add(b, name, "weight", 2, out, in, split, own, INITIAL_NORMAL);
-    add(b, name, "bias", 1, out, 1, split == SPLIT_ROWS ? SPLIT_ROWS : SPLIT_NONE, own, INITIAL_ZERO);
+static tensor_name name_of(const builder *b, model_tensor part, int64_t layer, const char *end) {
+    return model_tensor_name(b->m->config.family, part, layer, end);
 }
 
-static void add_norm(builder *b, const char *name, int64_t hidden) {
-    add(b, name, "weight", 1, hidden, 1, SPLIT_NONE, (range){0, 0}, INITIAL_ONE);
-    add(b, name, "bias", 1, hidden, 1, SPLIT_NONE, (range){0, 0}, INITIAL_ZERO);
+// Adds a linear layer's two tensors; which dimension of the weight is split decides whether the bias is.
+static void add_linear(builder *b, model_tensor part, int64_t layer, int64_t out, int64_t in, parameter_split split,
+                       range own) {
+    add(b, name_of(b, part, layer, "weight"), 2, out, in, split, own, INITIAL_NORMAL);
+    add(b, name_of(b, part, layer, "bias"), 1, out, 1, split == SPLIT_ROWS ? SPLIT_ROWS : SPLIT_NONE, own,
+        INITIAL_ZERO);
 }
 
-static void layer_name(char *out, size_t size, int64_t layer, const char *part) {
-    snprintf(out, size, "encoder.layer.%lld.%s", (long long)layer, part);
+static void add_norm(builder *b, model_tensor part, int64_t layer, int64_t hidden) {
+    add(b, name_of(b, part, layer, "weight"), 1, hidden, 1, SPLIT_NONE, (range){0, 0}, INITIAL_ONE);
+    add(b, name_of(b, part, layer, "bias"), 1, hidden, 1, SPLIT_NONE, (range){0, 0}, INITIAL_ZERO);
 }
 
 static void add_layer(builder *b, int64_t layer) {
@@ -86,106 +87,84 @@ static void add_layer(builder *b, int64_t layer) {
     range neurons = b->m->mine->neurons;
     bool tiles = has_tiles(b->m);
     const struct {
-        const char *part;
+        model_tensor part;
         int64_t out, in;
         parameter_split split;
         range own;
     } linears[] = {
-        {"attention.self.query", h, h, SPLIT_ROWS, heads},
-        {"attention.self.key", h, h, SPLIT_ROWS, heads},
-        {"attention.self.value", h, h, SPLIT_ROWS, heads},
-        {"attention.output.dense", h, h, SPLIT_COLUMNS, heads},
-        {"intermediate.dense", c->intermediate, h, tiles ? SPLIT_TILES : SPLIT_ROWS, neurons},
-        {"output.dense", h, c->intermediate, tiles ? SPLIT_TILES : SPLIT_COLUMNS, neurons},
+        {TENSOR_QUERY, h, h, SPLIT_ROWS, heads},
+        {TENSOR_KEY, h, h, SPLIT_ROWS, heads},
+        {TENSOR_VALUE, h, h, SPLIT_ROWS, heads},
+        {TENSOR_ATTENTION_OUTPUT, h, h, SPLIT_COLUMNS, heads},
+        {TENSOR_INTERMEDIATE, c->intermediate, h, tiles ? SPLIT_TILES : SPLIT_ROWS, neurons},
+        {TENSOR_OUTPUT, h, c->intermediate, tiles ? SPLIT_TILES : SPLIT_COLUMNS, neurons},
     };
-    char name[128];
-    for (size_t i = 0; i < sizeof linears / sizeof *linears; i++) {
-        layer_name(name, sizeof name, layer, linears[i].part);
-        add_linear(b, name, linears[i].out, linears[i].in, linears[i].split, linears[i].own);
-    }
-    if (c->design == DESIGN_SAF) {
-        layer_name(name, sizeof name, layer, "attention.output.LayerNorm");
-        add_norm(b, name, h);
-    }
-    layer_name(name, sizeof name, layer, "output.LayerNorm");
-    add_norm(b, name, h);
+    for (size_t i = 0; i < sizeof linears / sizeof *linears; i++)
+        add_linear(b, linears[i].part, layer, linears[i].out, linears[i].in, linears[i].split, linears[i].own);
+    if (c->design == DESIGN_SAF) add_norm(b, TENSOR_ATTENTION_NORM, layer, h);
+    add_norm(b, TENSOR_OUTPUT_NORM, layer, h);
 }
-
-// Hugging Face's names of the heads' parts.
-typedef struct {
-    const char *pooler, *classifier, *dense, *norm, *masked;
-} head_names;
-
-static const head_names heads_of[] = {
-    [FAMILY_BERT] = {"pooler.dense", "classifier", "cls.predictions.transform.dense",
-                     "cls.predictions.transform.LayerNorm", "cls.predictions"},
-    [FAMILY_ROBERTA] = {"classifier.dense", "classifier.out_proj", "lm_head.dense", "lm_head.layer_norm", "lm_head"},
-};
 
 static void build_table(model *m, bool first_rank) {
     const model_config *c = &m->config;
     builder b = {m, first_rank};
     range none = {0, 0};
     if (m->has_embeddings || (m->has_head && m->head == HEAD_MASKED_LM)) { // tied
-        add(&b, "embeddings.word_embeddings", "weight", 2, c->vocabulary, c->hidden, SPLIT_ROWS, m->mine->vocabulary,
+        add(&b, name_of(&b, TENSOR_WORDS, 0, "weight"), 2, c->vocabulary, c->hidden, SPLIT_ROWS, m->mine->vocabulary,
             INITIAL_NORMAL);
         m->table.rows[0].tied = !m->has_embeddings;
     }
     if (m->has_embeddings) {
-        add(&b, "embeddings.position_embeddings", "weight", 2, c->positions, c->hidden, SPLIT_NONE, none,
+        add(&b, name_of(&b, TENSOR_POSITIONS, 0, "weight"), 2, c->positions, c->hidden, SPLIT_NONE, none,
             INITIAL_NORMAL);
-        add(&b, "embeddings.token_type_embeddings", "weight", 2, c->types, c->hidden, SPLIT_NONE, none, INITIAL_NORMAL);
-        add_norm(&b, "embeddings.LayerNorm", c->hidden);
+        add(&b, name_of(&b, TENSOR_TYPES, 0, "weight"), 2, c->types, c->hidden, SPLIT_NONE, none, INITIAL_NORMAL);
+        add_norm(&b, TENSOR_EMBEDDING_NORM, 0, c->hidden);
     }
     for (int64_t l = 0; l < m->stack.count; l++) add_layer(&b, m->stack.first + l);
     if (!m->has_head) return;
-    const head_names *names = &heads_of[c->family];
     if (m->head == HEAD_CLASSIFIER) {
-        add_linear(&b, names->pooler, c->hidden, c->hidden, SPLIT_NONE, none);
-        add_linear(&b, names->classifier, m->classes, c->hidden, SPLIT_NONE, none);
+        add_linear(&b, TENSOR_POOLER, 0, c->hidden, c->hidden, SPLIT_NONE, none);
+        add_linear(&b, TENSOR_CLASSIFIER, 0, m->classes, c->hidden, SPLIT_NONE, none);
     } else {
-        add_linear(&b, names->dense, c->hidden, c->hidden, SPLIT_NONE, none);
-        add_norm(&b, names->norm, c->hidden);
-        add(&b, names->masked, "bias", 1, c->vocabulary, 1, SPLIT_ROWS, m->mine->vocabulary, INITIAL_ZERO);
+        add_linear(&b, TENSOR_MASKED_DENSE, 0, c->hidden, c->hidden, SPLIT_NONE, none);
+        add_norm(&b, TENSOR_MASKED_NORM, 0, c->hidden);
+        add(&b, name_of(&b, TENSOR_MASKED, 0, "bias"), 1, c->vocabulary, 1, SPLIT_ROWS, m->mine->vocabulary,
+            INITIAL_ZERO);
     }
 }
 
-static linear find(model *m, const char *name) {
-    char full[256];
-    snprintf(full, sizeof full, "%s.weight", name);
-    parameter *weight = parameter_find(&m->table, full);
-    snprintf(full, sizeof full, "%s.bias", name);
-    return (linear){weight, parameter_find(&m->table, full)};
+static parameter *find_one(const model *m, model_tensor part, int64_t layer, const char *end) {
+    return parameter_find(&m->table, model_tensor_name(m->config.family, part, layer, end).text);
 }
 
-static linear find_in_layer(model *m, int64_t layer, const char *part) {
-    char name[128];
-    layer_name(name, sizeof name, m->stack.first + layer, part);
-    return find(m, name);
+static linear find_in_layer(const model *m, int64_t layer, model_tensor part) {
+    int64_t l = m->stack.first + layer;
+    return (linear){find_one(m, part, l, "weight"), find_one(m, part, l, "bias")};
 }
+
+static linear find(const model *m, model_tensor part) { return find_in_layer(m, 0, part); }
 
 static void find_parameters(model *m) {
-    m->word = find(m, "embeddings.word_embeddings");
-    m->position = find(m, "embeddings.position_embeddings");
-    m->type = find(m, "embeddings.token_type_embeddings");
-    m->embedding_norm = find(m, "embeddings.LayerNorm");
-    const head_names *names = &heads_of[m->config.family];
-    m->pooler = find(m, names->pooler);
-    m->classifier = find(m, names->classifier);
-    m->masked.dense = find(m, names->dense);
-    m->masked.norm = find(m, names->norm);
-    m->masked.bias = find(m, names->masked).bias;
+    m->word = find(m, TENSOR_WORDS);
+    m->position = find(m, TENSOR_POSITIONS);
+    m->type = find(m, TENSOR_TYPES);
+    m->embedding_norm = find(m, TENSOR_EMBEDDING_NORM);
+    m->pooler = find(m, TENSOR_POOLER);
+    m->classifier = find(m, TENSOR_CLASSIFIER);
+    m->masked.dense = find(m, TENSOR_MASKED_DENSE);
+    m->masked.norm = find(m, TENSOR_MASKED_NORM);
+    m->masked.bias = find(m, TENSOR_MASKED).bias;
     m->layers = memory_allocate((size_t)m->stack.count, sizeof *m->layers);
     for (int64_t l = 0; l < m->stack.count; l++)
         m->layers[l] = (layer_parameters){
-            .query = find_in_layer(m, l, "attention.self.query"),
-            .key = find_in_layer(m, l, "attention.self.key"),
-            .value = find_in_layer(m, l, "attention.self.value"),
-            .attention_output = find_in_layer(m, l, "attention.output.dense"),
-            .attention_norm = find_in_layer(m, l, "attention.output.LayerNorm"),
-            .intermediate = find_in_layer(m, l, "intermediate.dense"),
-            .output = find_in_layer(m, l, "output.dense"),
-            .output_norm = find_in_layer(m, l, "output.LayerNorm"),
+            .query = find_in_layer(m, l, TENSOR_QUERY),
+            .key = find_in_layer(m, l, TENSOR_KEY),
+            .value = find_in_layer(m, l, TENSOR_VALUE),
+            .attention_output = find_in_layer(m, l, TENSOR_ATTENTION_OUTPUT),
+            .attention_norm = find_in_layer(m, l, TENSOR_ATTENTION_NORM),
+            .intermediate = find_in_layer(m, l, TENSOR_INTERMEDIATE),
+            .output = find_in_layer(m, l, TENSOR_OUTPUT),
+            .output_norm = find_in_layer(m, l, TENSOR_OUTPUT_NORM),
         };
 }
 

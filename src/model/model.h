@@ -31,6 +31,9 @@ typedef enum { DESIGN_SAF, DESIGN_PAF } model_design;
 // What differs: positions count from 0 or from 2; heads have other names; RoBERTa's classifier drops its input, too.
 typedef enum { FAMILY_BERT, FAMILY_ROBERTA } model_family;
 
+// The number of families; they count from 0.
+enum { MODEL_FAMILIES = 2 };
+
 typedef struct {
     char config[OPTION_STRING_SIZE];     // model.config: a Hugging Face config.json
     char design[OPTION_STRING_SIZE];     // model.design: auto saf paf
@@ -252,9 +255,54 @@ void model_reduce_gradients(model *m, const topology *t);
 // With zero, after the update: every replica gets what the others have updated. Collective over the replicas.
 void model_gather_parameters(model *m);
 
-// ---- SAF's weights as a start for PAF (convert.c): local to the rank ------------------------------------------------
+// ---- names of tensors (names.c) ------------------------------------------------------------------------------------
+//
+// Hugging Face's names without the family's prefix, as paf's parameter tables and checkpoints have them. All local.
 
-#define MODEL_SAF_TENSOR "encoder.layer.0.attention.output.LayerNorm.weight" // SAF has it, PAF has not
+// The parts of a model that have a weight, a bias, or both.
+typedef enum {
+    TENSOR_WORDS,
+    TENSOR_POSITIONS,
+    TENSOR_TYPES,
+    TENSOR_EMBEDDING_NORM,
+    TENSOR_QUERY, // of a layer, from here
+    TENSOR_KEY,
+    TENSOR_VALUE,
+    TENSOR_ATTENTION_OUTPUT,
+    TENSOR_ATTENTION_NORM, // SAF alone has it
+    TENSOR_INTERMEDIATE,
+    TENSOR_OUTPUT,
+    TENSOR_OUTPUT_NORM,   // to here
+    TENSOR_ENCODER_PARTS, // those above are the encoder's, those below the heads'
+    TENSOR_POOLER = TENSOR_ENCODER_PARTS,
+    TENSOR_CLASSIFIER,
+    TENSOR_MASKED_DENSE,
+    TENSOR_MASKED_NORM,
+    TENSOR_MASKED, // the bias over the vocabulary
+    TENSOR_PARTS
+} model_tensor;
+
+typedef struct {
+    char text[128];
+} tensor_name;
+
+// The name with this end, "weight" or "bias"; layer matters only to the parts of a layer.
+tensor_name model_tensor_name(model_family family, model_tensor part, int64_t layer, const char *end);
+// The name of a tensor that SAF has and PAF has not.
+const char *model_saf_tensor(void);
+// Does the tensor belong to this layer?
+bool model_name_in_layer(const char *name, int64_t layer);
+// The length of the name's first part, which says what head the tensor belongs to; 0 if it belongs to the encoder.
+size_t model_name_head(const char *name);
+// Does the tensor belong to a head that a family of paf's has?
+bool model_name_of_head(const char *name);
+// What transformers put before the name: the family's prefix, or "" if it belongs to a head. They count the pooler to
+// the encoder.
+const char *model_name_prefix(model_family family, const char *name);
+// The name without the prefix of any family; points into theirs.
+const char *model_name_plain(const char *theirs);
+
+// ---- SAF's weights as a start for PAF (convert.c): local to the rank ------------------------------------------------
 
 // Gain and shift [H] of the LayerNorms before and behind the attention of every SAF layer, whole on every rank. The
 // caller fills them from where SAF's weights lie, and frees them with parameter_destroy.

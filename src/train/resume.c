@@ -143,20 +143,16 @@ static void log_tensors(const char *what, const tensor_list *list) {
     if (list->n > 1) log_info("  %s: %s and %lld more", what, list->first, (long long)list->n - 1);
 }
 
-static bool is_head(const char *name) {
-    return !strncmp(name, "classifier.", 11) || !strncmp(name, "pooler.", 7) || !strncmp(name, "cls.", 4) ||
-           !strncmp(name, "lm_head.", 8);
-}
-
 static bool may_be_new(const char *name, void *context) {
-    if (is_head(name)) add_tensor(context, name);
-    return is_head(name);
+    bool head = model_name_of_head(name);
+    if (head) add_tensor(context, name);
+    return head;
 }
 
 // Is it SAF's weights that a PAF model starts from?
 static bool becomes_paf(const trainer *t) {
     return t->s.config.design == DESIGN_PAF &&
-           json_object_get(json_object_get(t->init.manifest, "tensors"), MODEL_SAF_TENSOR);
+           json_object_get(json_object_get(t->init.manifest, "tensors"), model_saf_tensor());
 }
 
 // The LayerNorms of model.init that folding takes; none where it is not wanted. Collective over the world.
