@@ -17,13 +17,14 @@ static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 //
 // Two kinds of failure, two ways. A programmer's or MPI's failure: FATAL says where and why and ends the world. A
 // user's or a file's failure: the function fills `err` and returns false; whoever can, makes all ranks agree on it
-// (comm_agree), and one rank prints it once. The kind is the exit code of the program.
+// (comm_agree), and one rank prints it once. error_exit_code says what the program ends with.
 
 typedef enum {
     ERROR_NONE = 0,
     ERROR_INTERNAL = 1, // the machine failed us: no memory, disk full, a peer died
     ERROR_INPUT = 2,    // bad usage, configuration or input
     ERROR_DAMAGED = 3,  // a damaged checkpoint
+    ERROR_VERSION = 4,  // a file in order, but of a format version that this program does not read
 } error_kind;
 
 typedef struct {
@@ -37,6 +38,8 @@ bool error_set(error *err, error_kind kind, const char *format, ...) __attribute
 // Puts "prefix: " before the text that is already there; returns false.
 bool error_prefix(error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void error_clear(error *err);
+// The exit code of the program for this kind: the kind itself, and 2 for ERROR_VERSION.
+int error_exit_code(error_kind kind);
 
 #define FATAL(...) fatal_at(__FILE__, __LINE__, __VA_ARGS__)
 #define REQUIRE(condition) ((condition) ? (void)0 : fatal_at(__FILE__, __LINE__, "this should hold: %s", #condition))

@@ -36,6 +36,8 @@ void error_clear(error *err) {
     err->text[0] = 0;
 }
 
+int error_exit_code(error_kind kind) { return kind == ERROR_VERSION ? ERROR_INPUT : (int)kind; }
+
 void fatal_set_handler(void (*handler)(void)) { fatal_handler = handler; }
 
 _Noreturn void fatal_at(const char *file, int line, const char *format, ...) {

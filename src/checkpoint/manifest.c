@@ -116,15 +116,12 @@ static bool check_cover(const manifest_tensor *t, manifest_part part, const char
 
 static bool check_head(const json_t *manifest, const char *where, error *err) {
     const char *format, *program, *created;
-    int64_t version, step;
+    int64_t step;
     if (!json_get_string(manifest, "format", &format, NULL, where, err)) return false;
     if (strcmp(format, MANIFEST_FORMAT))
         return error_set(err, ERROR_DAMAGED, "%s: \"format\" should be \"%s\"", where, MANIFEST_FORMAT);
-    if (!json_get_int(manifest, "version", &version, NULL, where, err)) return false;
-    if (version != MANIFEST_VERSION)
-        return error_set(err, ERROR_DAMAGED, "%s: the format's version is %lld, and this paf reads version %d", where,
-                         (long long)version, MANIFEST_VERSION);
-    if (!json_get_string(manifest, "program", &program, NULL, where, err) ||
+    if (!json_check_version(manifest, MANIFEST_VERSION, where, err) ||
+        !json_get_string(manifest, "program", &program, NULL, where, err) ||
         !json_get_string(manifest, "created", &created, NULL, where, err) ||
         !json_get_int(manifest, "step", &step, NULL, where, err))
         return false;
@@ -177,7 +174,7 @@ static bool check_tensors(const json_t *manifest, const char *where, error *err)
 bool manifest_check(const json_t *manifest, const char *where, error *err) {
     bool good = check_head(manifest, where, err) && check_files(json_object_get(manifest, "files"), where, err) &&
                 check_tensors(manifest, where, err);
-    if (!good) err->kind = ERROR_DAMAGED;
+    if (!good && err->kind != ERROR_VERSION) err->kind = ERROR_DAMAGED;
     return good;
 }
 

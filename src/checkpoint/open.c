@@ -85,7 +85,8 @@ static bool open_folder(checkpoint *k, comm *c, const char *folder, error *err) 
     return true;
 }
 
-// Tries the candidates in order; err is the first one's if none is good.
+// Tries the candidates in order; err is the first one's if none is good. One of another version is whole for all that
+// we know: going back behind it would lose work, so it ends the search.
 static bool open_first_good(checkpoint *k, comm *c, const candidates *found, int64_t n, error *err) {
     error first = {0};
     for (int64_t i = 0; i < n; i++) {
@@ -94,6 +95,7 @@ static bool open_first_good(checkpoint *k, comm *c, const candidates *found, int
         bool good = open_folder(k, c, folder, err);
         memory_free(folder);
         if (good) return true;
+        if (err->kind == ERROR_VERSION) return false;
         if (i + 1 < n) log_warn("damaged checkpoint: %s; trying the one before it", err->text);
         if (i == 0) first = *err;
     }

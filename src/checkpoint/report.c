@@ -38,6 +38,9 @@ static const char *last_part(const char *path) {
     return slash ? slash + 1 : path;
 }
 
+// What a checkpoint that cannot be read is called.
+static const char *verdict(const error *err) { return err->kind == ERROR_VERSION ? "version" : "damaged"; }
+
 // The steps of a run folder; it is an error if there are none. NULL and err then.
 static int64_t *steps_of(const char *run, size_t *n, error *err) {
     if (!file_is_folder(run)) {
@@ -65,7 +68,7 @@ static void list_one(const char *run, int64_t step, FILE *out) {
                 checkpoint_pointer(run, "latest") == step ? "  latest" : "",
                 checkpoint_pointer(run, "best") == step ? "  best" : "");
     } else
-        fprintf(out, "%-17s  damaged: %s\n", last_part(folder), err.text);
+        fprintf(out, "%-17s  %s: %s\n", last_part(folder), verdict(&err), err.text);
     json_decref(manifest);
     memory_free(folder);
 }
@@ -149,7 +152,7 @@ bool checkpoint_show(const char *path, FILE *out, error *err) {
 static bool verify_one(const char *folder, FILE *out, error *err) {
     json_t *manifest = read_manifest(folder, err), *entry;
     if (!manifest) {
-        fprintf(out, "damaged  %s\n", err->text);
+        fprintf(out, "%s  %s\n", verdict(err), err->text);
         return false;
     }
     fprintf(out, "good     %s/%s\n", folder, MANIFEST_FILE);
@@ -169,6 +172,7 @@ static bool verify_one(const char *folder, FILE *out, error *err) {
     return good;
 }
 
+// Of a run, err is that of the first damaged checkpoint, else of the first of another version.
 bool checkpoint_verify(const char *path, FILE *out, error *err) {
     if (file_exists(path) && checkpoint_is_folder(path)) return verify_one(path, out, err);
     size_t n;
@@ -178,7 +182,7 @@ bool checkpoint_verify(const char *path, FILE *out, error *err) {
         error reason;
         char *folder = checkpoint_step_path(path, steps[i]);
         bool fine = verify_one(folder, out, &reason);
-        if (!fine && good) *err = reason;
+        if (!fine && (good || (err->kind == ERROR_VERSION && reason.kind == ERROR_DAMAGED))) *err = reason;
         good = good && fine;
         memory_free(folder);
     }

@@ -60,7 +60,8 @@ const command command_checkpoint = {
     .summary = "what a run has saved: list it, show one, check every file, remove old ones",
     .details = "list RUN      a line a checkpoint, those to be trusted first coming first\n"
                "show PATH     counters, settings, files, tensors and where their pieces lie\n"
-               "verify PATH   every file against its checksum; exit code 3 if one is damaged\n"
+               "verify PATH   every file against its checksum; exit code 3 if one is damaged,\n"
+               "              2 if one is of a version that this paf does not read\n"
                "prune RUN     removes all but the newest N, the best, and nothing that is not a checkpoint\n"
                "PATH is a checkpoint folder or a run folder; of a run, show takes the newest and verify takes all.",
     .run = run,

@@ -5,7 +5,7 @@
 #include "base/base.h"
 
 // A command gets the words behind its name in argv[1 ..] (argv[0] is the command's name), and returns the program's
-// exit code (an error_kind). MPI is started before and finished after it; every rank runs it.
+// exit code (error_exit_code). MPI is started before and finished after it; every rank runs it.
 typedef struct {
     const char *name;
     const char *usage;   // "finetune [--config FILE.ini] [--section.key=value ...]"

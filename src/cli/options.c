@@ -50,5 +50,5 @@ bool cli_read_options(const command *c, const option_table *tables, size_t n, in
 
 int cli_fail(const error *err) {
     log_error("%s", err->text);
-    return (int)err->kind;
+    return error_exit_code(err->kind);
 }

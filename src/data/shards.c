@@ -94,14 +94,12 @@ static bool add_shard(shards *s, const json_t *entry, const char *where, error *
 
 static bool read_manifest(shards *s, const json_t *manifest, const tokenizer *tok, const char *where, error *err) {
     const char *format;
-    int64_t version, tokens, documents;
-    if (!json_get_string(manifest, "format", &format, "", where, err) ||
-        !json_get_int(manifest, "version", &version, NULL, where, err))
-        return false;
-    if (strcmp(format, SHARDS_FORMAT) || version != SHARDS_VERSION)
-        return error_set(err, ERROR_INPUT, "%s is not of the format " SHARDS_FORMAT ", version %d", where,
-                         SHARDS_VERSION);
-    if (!check_vocabulary(json_object_get(manifest, "vocabulary"), tok, where, err) ||
+    int64_t tokens, documents;
+    if (!json_get_string(manifest, "format", &format, "", where, err)) return false;
+    if (strcmp(format, SHARDS_FORMAT))
+        return error_set(err, ERROR_INPUT, "%s is not of the format " SHARDS_FORMAT, where);
+    if (!json_check_version(manifest, SHARDS_VERSION, where, err) ||
+        !check_vocabulary(json_object_get(manifest, "vocabulary"), tok, where, err) ||
         !json_get_int(manifest, "documents", &documents, NULL, where, err) ||
         !json_get_int(manifest, "tokens", &tokens, NULL, where, err) ||
         !json_get_int(manifest, "replaced", &s->counts.replaced, NULL, where, err))

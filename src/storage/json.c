@@ -64,6 +64,18 @@ bool json_get_int(const json_t *object, const char *key, int64_t *value, const i
     return true;
 }
 
+bool json_check_version(const json_t *object, int64_t newest, const char *where, error *err) {
+    int64_t version = 0;
+    if (!json_get_int(object, "version", &version, NULL, where, err)) return false;
+    if (version < 1)
+        return error_set(err, ERROR_INPUT, "%s: \"version\" is %lld, and versions begin at 1", where,
+                         (long long)version);
+    return version <= newest ||
+           error_set(err, ERROR_VERSION,
+                     "%s was written by format version %lld; this paf reads up to %lld: use a newer paf", where,
+                     (long long)version, (long long)newest);
+}
+
 bool json_get_double(const json_t *object, const char *key, double *value, const double *fallback, const char *where,
                      error *err) {
     const json_t *member = json_object_get(object, key);

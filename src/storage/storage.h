@@ -92,6 +92,8 @@ char *json_format(const json_t *value, bool indented, size_t *size);
 // A NULL fallback means that the member must be there.
 bool json_get_int(const json_t *object, const char *key, int64_t *value, const int64_t *fallback, const char *where,
                   error *err);
+// Reads "version" of a file's format: ERROR_VERSION where it is newer than `newest`, ERROR_INPUT where it is none.
+bool json_check_version(const json_t *object, int64_t newest, const char *where, error *err);
 bool json_get_double(const json_t *object, const char *key, double *value, const double *fallback, const char *where,
                      error *err);
 bool json_get_string(const json_t *object, const char *key, const char **value, const char *fallback, const char *where,

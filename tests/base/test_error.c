@@ -14,6 +14,16 @@ static void test_set(void **state) {
     assert_string_equal(err.text, "");
 }
 
+static void test_exit_codes(void **state) {
+    (void)state;
+    static const struct {
+        error_kind kind;
+        int code;
+    } cases[] = {{ERROR_NONE, 0}, {ERROR_INTERNAL, 1}, {ERROR_INPUT, 2}, {ERROR_DAMAGED, 3}, {ERROR_VERSION, 2}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(error_exit_code(cases[i].kind), cases[i].code);
+}
+
 // The longest text that fits is whole; one character more, and the end says that something is missing.
 static void test_cut(void **state) {
     (void)state;
@@ -157,10 +167,15 @@ static void test_progress(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_set),        cmocka_unit_test(test_cut),
-        cmocka_unit_test(test_prefix),     cmocka_unit_test(test_prefix_of_long_texts),
-        cmocka_unit_test(test_fatal),      cmocka_unit_test(test_fatal_handler),
-        cmocka_unit_test(test_log_levels), cmocka_unit_test(test_log_long_line),
+        cmocka_unit_test(test_set),
+        cmocka_unit_test(test_exit_codes),
+        cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_prefix),
+        cmocka_unit_test(test_prefix_of_long_texts),
+        cmocka_unit_test(test_fatal),
+        cmocka_unit_test(test_fatal_handler),
+        cmocka_unit_test(test_log_levels),
+        cmocka_unit_test(test_log_long_line),
         cmocka_unit_test(test_progress),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

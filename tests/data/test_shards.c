@@ -335,6 +335,28 @@ static void write_strange(const int32_t ids[3], const int64_t lines[3], const in
     memory_free(path);
 }
 
+static void test_another_version(void **state) {
+    (void)state;
+    write_text(folder, "a.txt", "a\n\nb\n\nc\n");
+    make(FILES("a.txt"), (shards_job){.tokens_per_shard = 1});
+    char *path = shards_path("train"), *at = memory_format("%s/tokens.json", path);
+    size_t size;
+    char *text = text_read(at, &size, &err), *version = strstr(text, "\"version\": 1");
+    version[strlen("\"version\": ")] = '7';
+    char *seal = checksum_seal(SHARDS_FILE, text, size);
+    write_text(folder, "tokens/train/tokens.json", text);
+    write_text(folder, "tokens/train/tokens.xxh3", seal);
+    shards s;
+    assert_false(shards_open(&s, path, tok, &err));
+    assert_int_equal(err.kind, ERROR_VERSION);
+    assert_non_null(strstr(err.text, "/train/tokens.json was written by format version 7; this paf reads up to 1: "));
+    error_clear(&err);
+    memory_free(seal);
+    memory_free(text);
+    memory_free(at);
+    memory_free(path);
+}
+
 static void test_strangers(void **state) {
     (void)state;
     static const int32_t ids[] = {5, 6, 7}, high[] = {5, 31, 7}, low[] = {-1, 5, 5};
@@ -485,6 +507,7 @@ int main(void) {
         TEST(test_ranges),
         TEST(test_another_vocabulary),
         TEST(test_damage),
+        TEST(test_another_version),
         TEST(test_verify),
         TEST(test_strangers),
         TEST(test_nothing_to_write),
