@@ -2,7 +2,8 @@
 #ifndef PAF_ANALYSIS_H
 #define PAF_ANALYSIS_H
 
-#include "base/base.h"
+#include "model/model.h"
+#include "optim/optim.h"
 
 // Of all benchmarks; each has the tables that it takes, and leaves the other fields alone.
 typedef struct {
@@ -11,14 +12,14 @@ typedef struct {
     int64_t repeats;                        // bench.repeats
     char json[OPTION_STRING_SIZE];          // json
     char team[OPTION_STRING_SIZE];          // bench.team
-    char exchange[OPTION_STRING_SIZE];      // bench.exchange
+    exchange_kind exchange;                 // bench.exchange
     int64_t layers;                         // bench.layers; step: 0 is the config's
-    char design[OPTION_STRING_SIZE];        // bench.design: saf paf
+    model_design design;                    // bench.design
     bool balance;                           // bench.balance
-    char head[OPTION_STRING_SIZE];          // bench.head: masked_lm classifier
-    char optimizer[OPTION_STRING_SIZE];     // bench.optimizer: adamw lamb
+    model_head head;                        // bench.head
+    optim_kind optimizer;                   // bench.optimizer
     int64_t micro_tokens;                   // bench.micro_tokens
-    char recompute[OPTION_STRING_SIZE];     // bench.recompute: off layer
+    model_recompute recompute;              // bench.recompute
     bool one;                               // bench.one: one rank, too
     char task[OPTION_STRING_SIZE];          // bench.task: the lengths of its training set; "": bench.length
     char data_dir[OPTION_STRING_SIZE];      // data.dir

@@ -3,8 +3,8 @@
 #include <string.h>
 
 const option bench_exchange_options[] = {
-    {"bench.balance", OPTION_BOOL, offsetof(bench_settings, balance), "on", 0, 0, NULL,
-     "share out both blocks, as training does; off: the groups hand in one partial each"},
+    {"bench.balance", OPTION_BOOL, offsetof(bench_settings, balance), "on",
+     .help = "share out both blocks, as training does; off: the groups hand in one partial each"},
     {0},
 };
 
@@ -251,7 +251,7 @@ static void add_way(exchange_bench *x, const char *name, variant *v, pass_functi
 }
 
 // A kind that cannot be had here is left out, unless it was asked for by name.
-static bool open_kind(exchange_bench *x, const char *kind, bool asked, error *err) {
+static bool open_kind(exchange_bench *x, exchange_kind kind, bool asked, error *err) {
     int64_t most = x->counts[x->n_counts - 1];
     const model_request request = {.classes = 1,
                                    .max_tokens = most,
@@ -260,11 +260,11 @@ static bool open_kind(exchange_bench *x, const char *kind, bool asked, error *er
                                    .training = true,
                                    .exchange = kind};
     variant *v = &x->variants[x->kinds];
-    *v = (variant){.name = kind, .design = DESIGN_PAF, .team = true, .balance = x->b.settings->balance};
+    *v = (variant){.name = exchange_words[kind], .design = DESIGN_PAF, .team = true, .balance = x->b.settings->balance};
     if (!variant_open(v, &x->b, (double)request.longest, request, err)) {
         variant_close(v);
         if (asked) return false;
-        log_info("%s is left out: %s", kind, err->text);
+        log_info("%s is left out: %s", exchange_words[kind], err->text);
         error_clear(err);
         return true;
     }
@@ -275,10 +275,10 @@ static bool open_kind(exchange_bench *x, const char *kind, bool asked, error *er
 }
 
 static bool open_kinds(exchange_bench *x, error *err) {
-    const char *asked = x->b.settings->exchange;
-    if (!bench_has_team(&x->b)) return open_kind(x, "local", true, err);
-    if (strcmp(asked, "auto")) return open_kind(x, asked, true, err);
-    return open_kind(x, "shared", false, err) && open_kind(x, "mpi", true, err);
+    exchange_kind asked = x->b.settings->exchange;
+    if (!bench_has_team(&x->b)) return open_kind(x, EXCHANGE_LOCAL, true, err);
+    if (asked != EXCHANGE_AUTO) return open_kind(x, asked, true, err);
+    return open_kind(x, EXCHANGE_SHARED, false, err) && open_kind(x, EXCHANGE_MPI, true, err);
 }
 
 static void open_all_reduce(exchange_bench *x) {
@@ -304,7 +304,7 @@ static void close_all(exchange_bench *x) {
 
 bool bench_exchange(const bench_settings *settings, error *err) {
     exchange_bench x = {0};
-    bool ok = bench_open(&x.b, "exchange", settings, "paf", LAYERS, err);
+    bool ok = bench_open(&x.b, "exchange", settings, DESIGN_PAF, LAYERS, err);
     x.b.config.vocabulary = 64; // no embedding is looked at
     x.barriers = series_create(settings->repeats);
     choose_counts(&x);

@@ -7,8 +7,8 @@
 #include <math.h>
 
 const option bench_kernels_options[] = {
-    {"write-profile", OPTION_STRING, offsetof(bench_settings, write_profile), "", 0, 0, NULL,
-     "also write a profile there, for parallel.profile"},
+    {"write-profile", OPTION_STRING, offsetof(bench_settings, write_profile), "",
+     .help = "also write a profile there, for parallel.profile"},
     {0},
 };
 
@@ -109,7 +109,7 @@ bool bench_kernels(const bench_settings *settings, error *err) {
     comm *world = comm_world();
     roofline r = {.settings = settings};
     model_config config;
-    if (model_config_read(&config, settings->config, "paf", err) && model_longest(&config) < settings->length)
+    if (model_config_read(&config, settings->config, DESIGN_PAF, err) && model_longest(&config) < settings->length)
         config.positions = settings->length + model_first_position(&config);
     if (err->kind == ERROR_NONE && comm_rank(world) == 0 && bench_check_file("json", settings->json, err))
         bench_check_file("write-profile", settings->write_profile, err);

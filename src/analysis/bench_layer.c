@@ -4,7 +4,8 @@
 #include <string.h>
 
 const option bench_layer_options[] = {
-    {"bench.layers", OPTION_INT, offsetof(bench_settings, layers), "2", 1, 1000, NULL, "layers in the stack"},
+    {"bench.layers", OPTION_INT, offsetof(bench_settings, layers), "2", .low = 1, .high = 1000,
+     .help = "layers in the stack"},
     {0},
 };
 
@@ -243,7 +244,7 @@ bool bench_layer(const bench_settings *settings, error *err) {
                                   [PAF_ON] = {.name = "PAF, balance on", .design = DESIGN_PAF, .team = true}}};
     l.variants[PAF_ON].balance = true;
     l.variants[PAF_PBLAS].tiles = true;
-    bool ok = bench_open(&l.b, "layer", settings, "auto", settings->layers, err);
+    bool ok = bench_open(&l.b, "layer", settings, DESIGN_AUTO, settings->layers, err);
     int used = bench_has_team(&l.b) ? VARIANTS : SAF_TEAM; // one rank has no team
     if (ok) {
         make_batch(&l);

@@ -11,22 +11,23 @@
 #define ROW(key, type, field, ...)                                                                                     \
     { key, type, offsetof(bench_settings, field), __VA_ARGS__ }
 const option bench_step_options[] = {
-    ROW("bench.layers", OPTION_INT, layers, "0", 0, 1000, NULL, "layers; 0: the config's"),
-    ROW("bench.design", OPTION_CHOICE, design, "paf", 0, 0, "saf paf", "FFN after attention, or side by side"),
-    ROW("bench.balance", OPTION_BOOL, balance, "on", 0, 0, NULL, "PAF: even out the work across the groups"),
-    ROW("bench.head", OPTION_CHOICE, head, "masked_lm", 0, 0, "masked_lm classifier", "what is learnt"),
-    ROW("bench.optimizer", OPTION_CHOICE, optimizer, "adamw", 0, 0, "adamw lamb", "what updates the weights"),
-    ROW("bench.micro_tokens", OPTION_INT, micro_tokens, "4096", 16, 1 << 24, NULL,
-        "tokens that pass through the layers together, at most"),
-    ROW("bench.recompute", OPTION_CHOICE, recompute, "off", 0, 0, "off layer",
-        "layer: compute layers again in the backward pass instead of keeping what they hold"),
-    ROW("bench.one", OPTION_BOOL, one, "off", 0, 0, NULL, "also one rank, alternating with the team"),
-    ROW("bench.task", OPTION_STRING, task, "", 0, 0, NULL,
-        "take the sequences of this task's training set: a GLUE name, or a task file"),
-    ROW("data.dir", OPTION_STRING, data_dir, "", 0, 0, NULL, "with bench.task: GLUE's folder, or the task's own"),
-    ROW("data.vocab", OPTION_STRING, vocab, "", 0, 0, NULL,
-        "with bench.task: a vocab.txt, or a folder with vocab.json and merges.txt"),
-    ROW("data.lower_case", OPTION_BOOL, lower_case, "on", 0, 0, NULL, "with bench.task and a vocab.txt"),
+    ROW("bench.layers", OPTION_INT, layers, "0", .high = 1000, .help = "layers; 0: the config's"),
+    ROW("bench.design", OPTION_CHOICE, design, "paf", .words = model_design_words,
+        .help = "FFN after attention, or side by side"),
+    ROW("bench.balance", OPTION_BOOL, balance, "on", .help = "PAF: even out the work across the groups"),
+    ROW("bench.head", OPTION_CHOICE, head, "masked_lm", .words = model_head_words, .help = "what is learnt"),
+    ROW("bench.optimizer", OPTION_CHOICE, optimizer, "adamw", .words = optim_words, .help = "what updates the weights"),
+    ROW("bench.micro_tokens", OPTION_INT, micro_tokens, "4096", .low = 16, .high = 1 << 24,
+        .help = "tokens that pass through the layers together, at most"),
+    ROW("bench.recompute", OPTION_CHOICE, recompute, "off", .words = model_recompute_words,
+        .help = "layer: compute layers again in the backward pass instead of keeping what they hold"),
+    ROW("bench.one", OPTION_BOOL, one, "off", .help = "also one rank, alternating with the team"),
+    ROW("bench.task", OPTION_STRING, task, "",
+        .help = "take the sequences of this task's training set: a GLUE name, or a task file"),
+    ROW("data.dir", OPTION_STRING, data_dir, "", .help = "with bench.task: GLUE's folder, or the task's own"),
+    ROW("data.vocab", OPTION_STRING, vocab, "",
+        .help = "with bench.task: a vocab.txt, or a folder with vocab.json and merges.txt"),
+    ROW("data.lower_case", OPTION_BOOL, lower_case, "on", .help = "with bench.task and a vocab.txt"),
     {0},
 };
 
@@ -131,8 +132,8 @@ static void print_head(const step_bench *s) {
     char *what = memory_format(
         "%s, %lld layers, %s head, %s, balance %s%s;\na step of %.0f tokens in %s, %lld at a time, dropout on",
         model_design_name(s->b.config.design), (long long)s->b.config.layers,
-        s->head == HEAD_MASKED_LM ? "masked-LM" : "classifier", b->optimizer, b->balance ? "on" : "off",
-        strcmp(b->recompute, "off") ? ", layers recomputed" : "", s->tokens, lengths,
+        s->head == HEAD_MASKED_LM ? "masked-LM" : "classifier", optim_words[b->optimizer], b->balance ? "on" : "off",
+        b->recompute != RECOMPUTE_OFF ? ", layers recomputed" : "", s->tokens, lengths,
         (long long)s->packed.token_capacity);
     bench_print_head(&s->b, what);
     memory_free(what);
@@ -142,8 +143,9 @@ static void print_head(const step_bench *s) {
 static void set_settings(const step_bench *s, json_t *whole) {
     const bench_settings *b = s->b.settings;
     json_t *own = json_pack("{s:s, s:s, s:s, s:b, s:s, s:s, s:I, s:I, s:f, s:f, s:f}", "design",
-                            model_design_name(s->b.config.design), "head", b->head, "optimizer", b->optimizer,
-                            "balance", b->balance, "recompute", b->recompute, "task", b->task, "micro_tokens",
+                            model_design_name(s->b.config.design), "head", model_head_words[b->head], "optimizer",
+                            optim_words[b->optimizer], "balance", b->balance, "recompute",
+                            model_recompute_words[b->recompute], "task", b->task, "micro_tokens",
                             (json_int_t)s->packed.token_capacity, "sequences", (json_int_t)s->samples.n, "step_tokens",
                             s->tokens, "head_rows", s->heads, "step_gflop", s->work / 1e9);
     REQUIRE(own);
@@ -233,8 +235,8 @@ static void measure_batch(step_bench *s) {
 static bool load(step_bench *s, error *err) {
     const bench_settings *b = s->b.settings;
     option_set_defaults(&(option_table){optim_options, &s->optim}, 1);
-    memcpy(s->optim.optimizer, b->optimizer, sizeof s->optim.optimizer);
-    s->head = strcmp(b->head, "classifier") ? HEAD_MASKED_LM : HEAD_CLASSIFIER;
+    s->optim.optimizer = b->optimizer;
+    s->head = b->head;
     if (b->length > model_longest(&s->b.config))
         return error_set(err, ERROR_INPUT, "bench.length is %lld, but the model has %lld positions",
                          (long long)b->length, (long long)model_longest(&s->b.config));
@@ -270,7 +272,7 @@ static bool open_variants(step_bench *s, int used, error *err) {
                                    .longest = s->data.longest,
                                    .max_masked = s->masked.capacity,
                                    .training = true,
-                                   .recompute = !strcmp(b->recompute, "layer"),
+                                   .recompute = b->recompute == RECOMPUTE_LAYER,
                                    .exchange = b->exchange};
     for (int i = 0; i < used; i++) {
         variant *v = &s->variants[i];
@@ -307,7 +309,7 @@ bool bench_step(const bench_settings *settings, error *err) {
     bool ok = bench_open(&s.b, "step", settings, settings->design, settings->layers, err);
     if (ok) load(&s, err);
     ok = comm_agree(comm_world(), err);
-    s.b.optimizer = settings->optimizer;
+    s.b.optimizer = &settings->optimizer;
     s.b.step_tokens = s.tokens;
     char team[32], name[64];
     topology_team_text(team, s.b.attention, s.b.ffn);

@@ -10,23 +10,28 @@
 
 #define PEAK_SECONDS 0.05 // a round; it takes the best of windows of about a millisecond
 
+// A team's sums: never local.
+static const char *const bench_exchange_words[] = {"auto", "shared", "mpi", NULL};
+
 #define ROW(key, type, field, ...)                                                                                     \
     { key, type, offsetof(bench_settings, field), __VA_ARGS__ }
 const option bench_options[] = {
-    ROW("bench.config", OPTION_STRING, config, "configs/models/bert-large-uncased.json", 0, 0, NULL,
-        "the model's shape: a config.json"),
-    ROW("bench.tokens", OPTION_INT, tokens, "1024", 1, 1 << 24, NULL, "tokens of the batch"),
-    ROW("bench.length", OPTION_INT, length, "128", 1, 1 << 20, NULL, "tokens of a sequence"),
-    ROW("bench.repeats", OPTION_INT, repeats, "11", 1, 10000, NULL, "rounds; each times every variant once"),
-    ROW("json", OPTION_STRING, json, "", 0, 0, NULL, "also write the figures there"),
+    ROW("bench.config", OPTION_STRING, config, "configs/models/bert-large-uncased.json",
+        .help = "the model's shape: a config.json"),
+    ROW("bench.tokens", OPTION_INT, tokens, "1024", .low = 1, .high = 1 << 24, .help = "tokens of the batch"),
+    ROW("bench.length", OPTION_INT, length, "128", .low = 1, .high = 1 << 20, .help = "tokens of a sequence"),
+    ROW("bench.repeats", OPTION_INT, repeats, "11", .low = 1, .high = 10000,
+        .help = "rounds; each times every variant once"),
+    ROW("json", OPTION_STRING, json, "", .help = "also write the figures there"),
     {0},
 };
 
 const option bench_team_options[] = {
-    ROW("bench.team", OPTION_STRING, team, "auto", 0, 0, NULL, "A+F, or auto"),
-    ROW("bench.exchange", OPTION_CHOICE, exchange, "auto", 0, 0, "auto shared mpi", "how partial sums travel"),
-    ROW("bench.profile", OPTION_STRING, profile, "", 0, 0, NULL,
-        "balance by times that `paf bench kernels --write-profile=FILE` has measured"),
+    ROW("bench.team", OPTION_STRING, team, "auto", .help = "A+F, or auto"),
+    ROW("bench.exchange", OPTION_CHOICE, exchange, "auto", .words = bench_exchange_words,
+        .help = "how partial sums travel"),
+    ROW("bench.profile", OPTION_STRING, profile, "",
+        .help = "balance by times that `paf bench kernels --write-profile=FILE` has measured"),
     {0},
 };
 
@@ -48,8 +53,14 @@ bool bench_check_file(const char *option_name, const char *path, error *err) {
     return ok;
 }
 
+// Seconds of the update, a parameter and token; 0 where none is timed.
+static double update_seconds(const bench *b) {
+    if (!b->optimizer || b->step_tokens <= 0) return 0;
+    return (*b->optimizer == OPTIM_LAMB ? b->profile.lamb : b->profile.adamw) / b->step_tokens;
+}
+
 placement_cost bench_cost(const bench *b, double length) {
-    return *b->settings->profile ? model_profile_cost(&b->profile, length, b->optimizer, b->step_tokens)
+    return *b->settings->profile ? model_profile_cost(&b->profile, length, update_seconds(b))
                                  : model_cost(&b->config, length);
 }
 
@@ -60,7 +71,7 @@ static void settle_team(bench *b, error *err) {
                         placement_rank_cost(&cost, 0, b->config.intermediate), b->config.heads, err);
 }
 
-bool bench_open(bench *b, const char *name, const bench_settings *settings, const char *design, int64_t layers,
+bool bench_open(bench *b, const char *name, const bench_settings *settings, model_design design, int64_t layers,
                 error *err) {
     comm *world = comm_world();
     *b = (bench){.name = name, .settings = settings};

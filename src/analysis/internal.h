@@ -34,8 +34,8 @@ typedef struct {
     const char *name; // "layer"
     const bench_settings *settings;
     model_config config;
-    model_profile profile; // where the settings name one
-    const char *optimizer; // NULL: none is timed; and the tokens of a step of it
+    model_profile profile;       // where the settings name one
+    const optim_kind *optimizer; // NULL: none is timed; and the tokens of a step of it
     double step_tokens;
     int attention, ffn; // sizes of the team's groups; 0, 0: it is one rank
     double begun;       // when the first round did; 0 before
@@ -45,7 +45,7 @@ typedef struct {
 
 // Reads the config, with so many layers (0: its own), settles the team for sequences of bench.length, and sees that
 // the JSON file can be written. Collective over the world; the same error on every rank. bench_close in any case.
-bool bench_open(bench *b, const char *name, const bench_settings *settings, const char *design, int64_t layers,
+bool bench_open(bench *b, const char *name, const bench_settings *settings, model_design design, int64_t layers,
                 error *err);
 void bench_close(bench *b);
 // Once a round. Collective over the world.

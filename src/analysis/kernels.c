@@ -45,7 +45,7 @@ bool workbench_open(workbench *w, const model_config *config, const workbench_re
                                       .longest = longest,
                                       .max_masked = w->masked.n,
                                       .training = true,
-                                      .exchange = "local"};
+                                      .exchange = EXCHANGE_LOCAL};
         model_create(&w->m, &part, &wanted, &w->topo, &w->place, err);
     }
     if (!comm_agree(w->topo.world, err)) return false;

@@ -28,7 +28,7 @@ bool variant_open(variant *v, const bench *b, double length, model_request reque
     wanted.cost = bench_cost(b, length);
     wanted.tiles = v->tiles;
     if (v->inside && placement_create(&v->place, &wanted, err)) {
-        request.exchange = v->topo.team > 1 ? request.exchange : "local";
+        request.exchange = v->topo.team > 1 ? request.exchange : EXCHANGE_LOCAL;
         model_plan(&v->m, &config, &request, &v->topo, &v->place);
     }
     if (!comm_agree(v->topo.world, err)) return false;

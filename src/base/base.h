@@ -153,19 +153,23 @@ bool ini_read(const char *path, ini_entry entry, void *context, error *err);
 
 typedef enum { OPTION_BOOL, OPTION_INT, OPTION_UINT64, OPTION_DOUBLE, OPTION_STRING, OPTION_CHOICE } option_type;
 
-#define OPTION_STRING_SIZE 256 // every OPTION_STRING and OPTION_CHOICE field is char[OPTION_STRING_SIZE]
+#define OPTION_STRING_SIZE 256 // every OPTION_STRING field is char[OPTION_STRING_SIZE]
 
 // OPTION_BOOL is a bool, on the command line on/off, true/false, yes/no, 1/0, or the bare --key; OPTION_INT is an
-// int64_t, OPTION_UINT64 a uint64_t, OPTION_DOUBLE a double.
+// int64_t, OPTION_UINT64 a uint64_t, OPTION_DOUBLE a double, OPTION_CHOICE an enum that counts from 0: its row has the
+// word of each value, so that words end at the parser.
 typedef struct {
     const char *name; // "section.key"
     option_type type;
-    size_t offset;        // of the field in the room's settings struct
-    const char *fallback; // the default, as one would type it
-    double low, high;     // inclusive range of numbers; both 0 means any
-    const char *choices;  // OPTION_CHOICE: "linear cosine constant"
-    const char *help;     // one line
+    size_t offset;            // of the field in the room's settings struct
+    const char *fallback;     // the default, as one would type it
+    double low, high;         // inclusive range of numbers; both 0 means any
+    const char *const *words; // OPTION_CHOICE: the word of each value of the enum, NULL behind the last
+    const char *help;         // one line
 } option;
+
+// A row's table of words, where no other row has the same.
+#define OPTION_WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 typedef struct {
     const option *rows; // ends with a row whose name is NULL

@@ -105,15 +105,21 @@ static bool parse_number(const option *row, const char *value, void *field) {
            !(ranged && (number < row->low || number > row->high));
 }
 
-static bool is_choice(const char *choices, const char *value) {
-    size_t length = strlen(value);
-    if (!length) return false;
-    for (const char *at = choices; *at; at += strspn(at, " ")) {
-        size_t word = strcspn(at, " ");
-        if (word == length && !memcmp(at, value, length)) return true;
-        at += word;
-    }
+static bool parse_choice(const char *const *words, const char *value, int *field) {
+    for (int i = 0; words[i]; i++)
+        if (!strcmp(words[i], value)) {
+            *field = i;
+            return true;
+        }
     return false;
+}
+
+// The words of a choice, with blanks between them.
+static const char *join_words(char *out, size_t size, const char *const *words) {
+    size_t used = 0;
+    for (int i = 0; words[i] && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%s", i ? " " : "", words[i]);
+    return out;
 }
 
 // A text that an INI file gives back as it is: inih drops blanks at the ends and takes a semicolon behind a blank for
@@ -142,10 +148,10 @@ static void format_range(char *out, size_t size, const option *row, const char *
 
 static const char *expected(char *out, size_t size, const option *row) {
     static const char *const kinds[] = {"on or off", "a whole number", "a whole number of 0 or more", "a number"};
-    char range[64];
+    char range[64], words[OPTION_STRING_SIZE - 16];
     format_range(range, sizeof range, row, " from ", " of ");
     if (row->type == OPTION_CHOICE)
-        snprintf(out, size, "one of: %s", row->choices);
+        snprintf(out, size, "one of: %s", join_words(words, sizeof words, row->words));
     else if (row->type == OPTION_STRING)
         snprintf(out, size, "a text of at most %d characters, with no blanks around it and no \" ;\" in it",
                  OPTION_STRING_SIZE - 1);
@@ -164,14 +170,13 @@ static bool parse(const option *row, const char *value, void *settings) {
     case OPTION_DOUBLE:
         return parse_number(row, value, field);
     case OPTION_CHOICE:
-        if (!is_choice(row->choices, value)) return false;
-        break;
+        return parse_choice(row->words, value, field);
     case OPTION_STRING:
         if (!is_plain_text(value)) return false;
-        break;
+        snprintf(field, OPTION_STRING_SIZE, "%s", value);
+        return true;
     }
-    snprintf(field, OPTION_STRING_SIZE, "%s", value);
-    return true;
+    return false;
 }
 
 void option_format(char *out, const option *row, const void *settings) {
@@ -192,7 +197,10 @@ void option_format(char *out, const option *row, const void *settings) {
             if (strtod(out, NULL) == *(const double *)field) break;
         }
         break;
-    default:
+    case OPTION_CHOICE:
+        snprintf(out, OPTION_STRING_SIZE, "%s", row->words[*(const int *)field]);
+        break;
+    case OPTION_STRING:
         snprintf(out, OPTION_STRING_SIZE, "%s", (const char *)field);
     }
 }
@@ -297,10 +305,10 @@ void option_print_help(FILE *out, const option_table *tables, size_t n) {
     for (size_t t = 0; t < n; t++) {
         if (t) fputc('\n', out);
         for (const option *row = tables[t].rows; row->name; row++) {
-            char range[OPTION_STRING_SIZE] = "", numbers[64];
+            char range[OPTION_STRING_SIZE] = "", words[OPTION_STRING_SIZE - 8], numbers[64];
             format_range(numbers, sizeof numbers, row, "", "");
             if (row->type == OPTION_CHOICE)
-                snprintf(range, sizeof range, " (%s)", row->choices);
+                snprintf(range, sizeof range, " (%s)", join_words(words, sizeof words, row->words));
             else if (row->type == OPTION_BOOL)
                 snprintf(range, sizeof range, " (on off)");
             else if (*numbers)

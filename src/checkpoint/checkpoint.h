@@ -13,6 +13,10 @@
 #include "storage/storage.h"
 #include "tensor/tensor.h"
 
+// Which checkpoint of a run.
+typedef enum { CHECKPOINT_BEST, CHECKPOINT_LATEST } checkpoint_choice;
+extern const char *const checkpoint_words[]; // by value, NULL behind the last
+
 typedef struct {
     const char *name; // "vocab.txt"
     const char *data;
@@ -45,7 +49,7 @@ typedef struct {
 // it tried), "best" (what `best` names, else the newest good one). Collective over c; the same result on every rank.
 // Nothing there at all is ERROR_INPUT; nothing whole is ERROR_DAMAGED;
 // one of another version is ERROR_VERSION, and none before it is tried.
-bool checkpoint_open(checkpoint *k, comm *c, const char *path, const char *which, error *err);
+bool checkpoint_open(checkpoint *k, comm *c, const char *path, checkpoint_choice which, error *err);
 // Is there any checkpoint below this run folder? Local.
 bool checkpoint_exists(const char *run);
 // Fills every row of the table (values, and moments where wanted) from the pieces that intersect this rank's rectangle,

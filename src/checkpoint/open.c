@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+const char *const checkpoint_words[] = {"best", "latest", NULL};
+
 // ---- which --------------------------------------------------------------------------------------------------------
 
 typedef struct {
@@ -16,7 +18,7 @@ static void add_path(candidates *found, char *path) {
 }
 
 // The folders to try, in order. On rank 0.
-static candidates find_candidates(const char *path, const char *which, error *err) {
+static candidates find_candidates(const char *path, checkpoint_choice which, error *err) {
     candidates found = {0};
     if (!file_exists(path)) {
         error_set(err, ERROR_INPUT, "no run or checkpoint folder %s", path);
@@ -28,7 +30,7 @@ static candidates find_candidates(const char *path, const char *which, error *er
     }
     size_t n = 0;
     int64_t *steps = checkpoint_steps(path, &n, err);
-    int64_t best = strcmp(which, "best") ? -1 : checkpoint_pointer(path, "best");
+    int64_t best = which == CHECKPOINT_BEST ? checkpoint_pointer(path, "best") : -1;
     for (size_t i = 0; i < n; i++)
         if (steps[i] == best) add_path(&found, checkpoint_step_path(path, best));
     for (size_t i = 0; i < n; i++)
@@ -103,8 +105,7 @@ static bool open_first_good(checkpoint *k, comm *c, const candidates *found, int
     return n > 1 ? error_prefix(err, "none of %lld checkpoints is whole; the first", (long long)n) : false;
 }
 
-bool checkpoint_open(checkpoint *k, comm *c, const char *path, const char *which, error *err) {
-    REQUIRE(!strcmp(which, "latest") || !strcmp(which, "best"));
+bool checkpoint_open(checkpoint *k, comm *c, const char *path, checkpoint_choice which, error *err) {
     *k = (checkpoint){0};
     error_clear(err);
     candidates found = {0};

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const document_form_names[] = {"auto", "file", "blank", "doc", NULL};
+const char *const document_form_words[] = {"auto", "file", "blank", "doc", NULL};
 
 bool corpus_open(corpus_reader *r, const char *path, document_form form, error *err) {
     *r = (corpus_reader){.path = path, .form = form, .file = fopen(path, "rb")};

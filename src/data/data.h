@@ -75,13 +75,16 @@ typedef struct {
     int64_t truncated;
 } dataset;
 
+typedef enum { ORDER_EVEN, ORDER_RANDOM } data_order; // of examples: as many short and long ones in every step, or not
+extern const char *const data_order_words[];          // by value, NULL behind the last
+
 typedef struct {
     char task[OPTION_STRING_SIZE];  // data.task: a GLUE name, or the path of a task file
     char dir[OPTION_STRING_SIZE];   // data.dir: GLUE's folder, or the task's own
     char vocab[OPTION_STRING_SIZE]; // data.vocab
     bool lower_case;                // data.lower_case
     int64_t max_length;             // data.max_length, tokens of an example with its special ones
-    char order[OPTION_STRING_SIZE]; // data.order: even random
+    data_order order;               // data.order
 } data_settings;
 
 extern const option data_options[];
@@ -191,7 +194,7 @@ typedef enum {
     DOCUMENTS_DOC,   // lines <doc ...> and </doc>, as WikiExtractor writes them, begin and end a document
 } document_form;
 
-extern const char *const document_form_names[]; // by document_form, NULL behind the last
+extern const char *const document_form_words[]; // by document_form, NULL behind the last
 // Is a line (without its end) one of those around a document in the form DOC?
 bool document_begins(const char *line, size_t length);
 bool document_ends(const char *line, size_t length);

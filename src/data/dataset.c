@@ -10,19 +10,23 @@
 #define LENGTH_LOW 3 // the special tokens of a pair (RoBERTa has one more)
 #define LENGTH_HIGH 65536
 
+const char *const data_order_words[] = {"even", "random", NULL};
+
 const option data_options[] = {
-    {"data.task", OPTION_STRING, offsetof(data_settings, task), "", 0, 0, NULL,
-     "cola sst2 mrpc stsb qqp mnli qnli rte wnli ax, or the path of a task file NAME.ini"},
-    {"data.dir", OPTION_STRING, offsetof(data_settings, dir), "", 0, 0, NULL,
-     "the folder that holds the task's folder, or its files"},
-    {"data.vocab", OPTION_STRING, offsetof(data_settings, vocab), "", 0, 0, NULL,
-     "BERT's vocab.txt, one piece a line; or RoBERTa's vocab.json with merges.txt beside it, or the folder of both"},
-    {"data.lower_case", OPTION_BOOL, offsetof(data_settings, lower_case), "on", 0, 0, NULL,
-     "with a vocab.txt: lower-case the text and drop accents, as BERT uncased does"},
-    {"data.max_length", OPTION_INT, offsetof(data_settings, max_length), "128", LENGTH_LOW, LENGTH_HIGH, NULL,
-     "tokens of an example, special ones included; longer ones are truncated"},
-    {"data.order", OPTION_CHOICE, offsetof(data_settings, order), "even", 0, 0, "even random",
-     "of an epoch's examples; even: at random, but each step gets short and long ones alike, and so as much work"},
+    {"data.task", OPTION_STRING, offsetof(data_settings, task), "",
+     .help = "cola sst2 mrpc stsb qqp mnli qnli rte wnli ax, or the path of a task file NAME.ini"},
+    {"data.dir", OPTION_STRING, offsetof(data_settings, dir), "",
+     .help = "the folder that holds the task's folder, or its files"},
+    {"data.vocab", OPTION_STRING, offsetof(data_settings, vocab), "",
+     .help = "BERT's vocab.txt, one piece a line; or RoBERTa's vocab.json with merges.txt beside it, or the folder of "
+             "both"},
+    {"data.lower_case", OPTION_BOOL, offsetof(data_settings, lower_case), "on",
+     .help = "with a vocab.txt: lower-case the text and drop accents, as BERT uncased does"},
+    {"data.max_length", OPTION_INT, offsetof(data_settings, max_length), "128", .low = LENGTH_LOW, .high = LENGTH_HIGH,
+     .help = "tokens of an example, special ones included; longer ones are truncated"},
+    {"data.order", OPTION_CHOICE, offsetof(data_settings, order), "even", .words = data_order_words,
+     .help =
+         "of an epoch's examples; even: at random, but each step gets short and long ones alike, and so as much work"},
     {0},
 };
 

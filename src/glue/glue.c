@@ -19,7 +19,7 @@ typedef struct {
     bool told; // has this process shown the table as it stands?
 } glue;
 
-static bool has_intermediate(const glue *g) { return !strcmp(g->list->settings.intermediate, "mnli"); }
+static bool has_intermediate(const glue *g) { return g->list->settings.intermediate == INTERMEDIATE_MNLI; }
 
 static const char *folder(const glue_run *r) { return r->settings.run.out; }
 
@@ -49,8 +49,8 @@ static bool set_run(const glue *g, glue_run *r, const glue_task *t, model_design
     finetune_settings *s = &r->settings;
     s->train.seed = seed;
     snprintf(s->data.task, sizeof s->data.task, "%s", t->name);
-    snprintf(s->model.design, sizeof s->model.design, "%s", model_design_name(design));
-    snprintf(s->run.resume, sizeof s->run.resume, "auto");
+    s->model.design = design;
+    s->run.resume = RESUME_AUTO;
     if (*init) snprintf(s->model.init, sizeof s->model.init, "%s", init);
     if (has_intermediate(g) && starts_from_mnli(&t->task) &&
         !set_text(s->model.init, run_path(g, "mnli", design, seed), "model.init", err))
@@ -225,7 +225,7 @@ static evaluate_settings evaluation_of(const glue_run *r, const char *split) {
     evaluate_settings e = {.micro_tokens = r->settings.train.micro_tokens, .parallel = r->settings.parallel};
     snprintf(e.data_dir, sizeof e.data_dir, "%s", r->settings.data.dir);
     snprintf(e.split, sizeof e.split, "%s", split);
-    snprintf(e.which, sizeof e.which, "best");
+    e.which = CHECKPOINT_BEST;
     return e;
 }
 
@@ -262,7 +262,7 @@ static bool save_without_moments(const glue_run *r, const checkpoint *k, session
 static bool save_best_alone(const glue_run *r, error *err) {
     checkpoint k = {0};
     session s = {0};
-    bool ok = checkpoint_open(&k, comm_world(), folder(r), "best", err);
+    bool ok = checkpoint_open(&k, comm_world(), folder(r), CHECKPOINT_BEST, err);
     if (ok) {
         evaluate_compare_step(folder(r), &k);
         session_read_checkpoint(&s, &k, err);
@@ -323,7 +323,7 @@ static bool run_one(glue *g, const glue_run *r, size_t number, error *err) {
              before ? ": finished before" : "");
     if (!before && !train_finetune(&r->settings, err)) return error_prefix(err, "%s", folder(r));
     if (trainer_asked_to_stop(comm_world())) return true;
-    bool tidy = strcmp(g->list->settings.keep, "all") && (!before || as_root_says(is_untidy(r)));
+    bool tidy = g->list->settings.keep != KEEP_ALL && (!before || as_root_says(is_untidy(r)));
     if (!evaluate_second_dev(r, err) || (tidy && !keep_best(r, err))) return error_prefix(err, "%s", folder(r));
     return before || tell(g, err);
 }

@@ -6,16 +6,19 @@
 
 // ---- settings (settings.c) -----------------------------------------------------------------------------------------
 
+typedef enum { INTERMEDIATE_OFF, INTERMEDIATE_MNLI } glue_intermediate;
+typedef enum { KEEP_BEST, KEEP_ALL } glue_keep;
+
 typedef struct {
-    char tasks[OPTION_STRING_SIZE];        // glue.tasks: NAME[,NAME...]
-    char designs[OPTION_STRING_SIZE];      // glue.designs
-    int64_t seeds;                         // glue.seeds: train.seed and those behind it
-    char recipes[OPTION_STRING_SIZE];      // glue.recipes: PREFIX of INI files
-    char init_saf[OPTION_STRING_SIZE];     // glue.init_saf; "": model.init
-    char init_paf[OPTION_STRING_SIZE];     // glue.init_paf
-    char intermediate[OPTION_STRING_SIZE]; // glue.intermediate: off mnli
-    bool predict;                          // glue.predict
-    char keep[OPTION_STRING_SIZE];         // glue.keep: best all
+    char tasks[OPTION_STRING_SIZE];    // glue.tasks: NAME[,NAME...]
+    char designs[OPTION_STRING_SIZE];  // glue.designs
+    int64_t seeds;                     // glue.seeds: train.seed and those behind it
+    char recipes[OPTION_STRING_SIZE];  // glue.recipes: PREFIX of INI files
+    char init_saf[OPTION_STRING_SIZE]; // glue.init_saf; "": model.init
+    char init_paf[OPTION_STRING_SIZE]; // glue.init_paf
+    glue_intermediate intermediate;    // glue.intermediate
+    bool predict;                      // glue.predict
+    glue_keep keep;                    // glue.keep
 } glue_settings;
 
 #define GLUE_TABLES (1 + FINETUNE_TABLES)

@@ -57,7 +57,7 @@ bool glue_list_create(glue_list *l, const glue_settings *settings, error *err) {
     if (!l->n) return error_set(err, ERROR_INPUT, "glue.tasks names no task");
     if (!l->designs[DESIGN_SAF] && !l->designs[DESIGN_PAF])
         return error_set(err, ERROR_INPUT, "glue.designs names no design; there are saf and paf");
-    if (!strcmp(settings->intermediate, "mnli") && !find_task(l, "mnli"))
+    if (settings->intermediate == INTERMEDIATE_MNLI && !find_task(l, "mnli"))
         return error_set(err, ERROR_INPUT, "glue.intermediate=mnli wants mnli among glue.tasks");
     return true;
 }

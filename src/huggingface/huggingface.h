@@ -6,22 +6,24 @@
 
 #include "train/train.h"
 
+typedef enum { CASING_AUTO, CASING_OFF, CASING_ON } import_casing;
+
 typedef struct {
-    char from[OPTION_STRING_SIZE];       // import.from
-    char to[OPTION_STRING_SIZE];         // import.to
-    char vocab[OPTION_STRING_SIZE];      // import.vocab; "": in import.from
-    char lower_case[OPTION_STRING_SIZE]; // import.lower_case: auto off on
-    char task[OPTION_STRING_SIZE];       // import.task
-    int64_t max_length;                  // import.max_length
-    char design[OPTION_STRING_SIZE];     // model.design: auto saf paf
-    char conversion[OPTION_STRING_SIZE]; // model.conversion: drop fold
+    char from[OPTION_STRING_SIZE];  // import.from
+    char to[OPTION_STRING_SIZE];    // import.to
+    char vocab[OPTION_STRING_SIZE]; // import.vocab; "": in import.from
+    import_casing lower_case;       // import.lower_case
+    char task[OPTION_STRING_SIZE];  // import.task
+    int64_t max_length;             // import.max_length
+    model_design design;            // model.design
+    model_conversion conversion;    // model.conversion
     parallel_settings parallel;
 } import_settings;
 
 typedef struct {
-    char from[OPTION_STRING_SIZE];  // export.from
-    char to[OPTION_STRING_SIZE];    // export.to
-    char which[OPTION_STRING_SIZE]; // export.checkpoint: best latest
+    char from[OPTION_STRING_SIZE]; // export.from
+    char to[OPTION_STRING_SIZE];   // export.to
+    checkpoint_choice which;       // export.checkpoint
 } export_settings;
 
 extern const option export_options[];

@@ -39,9 +39,9 @@ static bool read_config(importer *i, error *err) {
 
 // BERT's tokenizer lower-cases unless it is told otherwise.
 static bool read_casing(const importer *i, bool *lower_case, error *err) {
-    *lower_case = strcmp(i->settings->lower_case, "off");
+    *lower_case = i->settings->lower_case != CASING_OFF;
     char *path = memory_format("%s/tokenizer_config.json", i->settings->from);
-    bool wanted = !strcmp(i->settings->lower_case, "auto") && file_exists(path);
+    bool wanted = i->settings->lower_case == CASING_AUTO && file_exists(path);
     json_t *json = wanted ? json_read_foreign(path, err) : NULL;
     const json_t *own = json_object_get(json, "do_lower_case");
     if (json_is_boolean(own)) *lower_case = json_is_true(own);
@@ -93,7 +93,7 @@ static bool add_rows(importer *i, model_head head, error *err) {
                                    .max_sequences = 1,
                                    .longest = 1,
                                    .max_masked = 1,
-                                   .exchange = "mpi"}; // none is made, and nothing asked of other ranks
+                                   .exchange = EXCHANGE_MPI}; // none is made, and nothing asked of other ranks
     model m;
     model_plan(&m, &i->s.config, &request, &i->s.topo, &i->s.place);
     bool ok = true, again = i->table.n > 0;
@@ -125,7 +125,7 @@ static bool plan(importer *i, error *err) {
     const model_config *c = &i->s.config;
     const parallel_settings *parallel = &i->settings->parallel;
     double attention = model_attention_work(c, 128), ffn = model_ffn_work(c);
-    if (parallel->replicas * parallel->stages > 1 || strcmp(parallel->ffn, "split"))
+    if (parallel->replicas * parallel->stages > 1 || parallel->ffn != FFN_SPLIT)
         return error_set(err, ERROR_INPUT,
                          "a model is imported by one team: leave parallel.replicas and parallel.stages at 1, and "
                          "parallel.ffn at split; any layout reads what is written");

@@ -5,15 +5,20 @@
 #include <stddef.h>
 #include <string.h>
 
+const char *const model_design_words[] = {"saf", "paf", "auto", NULL};
+const char *const model_conversion_words[] = {"drop", "fold", NULL};
+const char *const model_recompute_words[] = {"off", "layer", NULL};
+const char *const model_head_words[] = {"classifier", "masked_lm", NULL};
+
 #define ROW(key, type, field, ...)                                                                                     \
     { "model." key, type, offsetof(model_settings, field), __VA_ARGS__ }
 const option model_options[] = {
-    ROW("config", OPTION_STRING, config, "", 0, 0, NULL, "the model's config.json (Hugging Face's keys)"),
-    ROW("design", OPTION_CHOICE, design, "auto", 0, 0, "auto saf paf",
-        "saf: FFN after attention; paf: side by side; auto: what the config says, else saf"),
-    ROW("init", OPTION_STRING, init, "", 0, 0, NULL, "checkpoint or run folder to start from"),
-    ROW("conversion", OPTION_CHOICE, conversion, "drop", 0, 0, "drop fold",
-        "a SAF model.init made PAF: drop its layers' first LayerNorm, or fold it into the weights around it"),
+    ROW("config", OPTION_STRING, config, "", .help = "the model's config.json (Hugging Face's keys)"),
+    ROW("design", OPTION_CHOICE, design, "auto", .words = model_design_words,
+        .help = "saf: FFN after attention; paf: side by side; auto: what the config says, else saf"),
+    ROW("init", OPTION_STRING, init, "", .help = "checkpoint or run folder to start from"),
+    ROW("conversion", OPTION_CHOICE, conversion, "drop", .words = model_conversion_words,
+        .help = "a SAF model.init made PAF: drop its layers' first LayerNorm, or fold it into the weights around it"),
     {0},
 };
 
@@ -22,7 +27,7 @@ static const char *const family_names[] = {[FAMILY_BERT] = "bert", [FAMILY_ROBER
 int64_t model_first_position(const model_config *c) { return c->family == FAMILY_ROBERTA ? 2 : 0; }
 int64_t model_longest(const model_config *c) { return c->positions - model_first_position(c); }
 
-const char *model_design_name(model_design design) { return design == DESIGN_PAF ? "paf" : "saf"; }
+const char *model_design_name(model_design design) { return model_design_words[design]; }
 
 static bool read_sizes(model_config *c, const json_t *json, const char *where, error *err) {
     const int64_t two = 2;
@@ -110,28 +115,28 @@ static bool read_family(model_config *c, const json_t *json, const char *where, 
     return true;
 }
 
-static bool read_design(model_config *c, const json_t *json, const char *text, const char *where, error *err) {
+static bool read_design(model_config *c, const json_t *json, model_design design, const char *where, error *err) {
     const char *own;
     if (!json_get_string(json, "layer_design", &own, "saf", where, err)) return false;
-    const char *design = strcmp(text, "auto") ? text : own;
-    if (strcmp(design, "saf") && strcmp(design, "paf"))
-        return error_set(err, ERROR_INPUT, "%s: layer_design is \"%s\", expected saf or paf", where, design);
-    c->design = strcmp(design, "paf") ? DESIGN_SAF : DESIGN_PAF;
-    return true;
+    c->design = design;
+    if (design != DESIGN_AUTO) return true;
+    for (c->design = DESIGN_SAF; c->design < DESIGN_AUTO; c->design++)
+        if (!strcmp(own, model_design_words[c->design])) return true;
+    return error_set(err, ERROR_INPUT, "%s: layer_design is \"%s\", expected saf or paf", where, own);
 }
 
-bool model_config_from_json(model_config *config, const json_t *json, const char *design_text, const char *where,
+bool model_config_from_json(model_config *config, const json_t *json, model_design design, const char *where,
                             error *err) {
     *config = (model_config){0};
     return refuse_variants(json, where, err) && read_sizes(config, json, where, err) &&
            read_family(config, json, where, err) && read_rates(config, json, where, err) &&
-           read_design(config, json, design_text, where, err);
+           read_design(config, json, design, where, err);
 }
 
-bool model_config_read(model_config *config, const char *path, const char *design_text, error *err) {
+bool model_config_read(model_config *config, const char *path, model_design design, error *err) {
     json_t *json = json_read(path, err);
     if (!json) return false;
-    bool ok = model_config_from_json(config, json, design_text, path, err);
+    bool ok = model_config_from_json(config, json, design, path, err);
     json_decref(json);
     return ok;
 }

@@ -26,7 +26,7 @@
 
 // ---- config (config.c) --------------------------------------------------------------------------------------------
 
-typedef enum { DESIGN_SAF, DESIGN_PAF } model_design;
+typedef enum { DESIGN_SAF, DESIGN_PAF, DESIGN_AUTO } model_design; // auto, of settings only: what the config says
 
 // What differs: positions count from 0 or from 2; heads have other names; RoBERTa's classifier drops its input, too.
 typedef enum { FAMILY_BERT, FAMILY_ROBERTA } model_family;
@@ -34,11 +34,20 @@ typedef enum { FAMILY_BERT, FAMILY_ROBERTA } model_family;
 // The number of families; they count from 0.
 enum { MODEL_FAMILIES = 2 };
 
+// What becomes of a SAF layer's first LayerNorm in a PAF model, and which layers are computed again.
+typedef enum { CONVERSION_DROP, CONVERSION_FOLD } model_conversion;
+typedef enum { RECOMPUTE_OFF, RECOMPUTE_LAYER } model_recompute;
+typedef enum { HEAD_CLASSIFIER, HEAD_MASKED_LM } model_head;
+
+// The words of each, NULL behind the last.
+extern const char *const model_design_words[], *const model_conversion_words[], *const model_recompute_words[],
+                                                                                    *const model_head_words[];
+
 typedef struct {
-    char config[OPTION_STRING_SIZE];     // model.config: a Hugging Face config.json
-    char design[OPTION_STRING_SIZE];     // model.design: auto saf paf
-    char init[OPTION_STRING_SIZE];       // model.init: a checkpoint or run folder to start from
-    char conversion[OPTION_STRING_SIZE]; // model.conversion: drop fold
+    char config[OPTION_STRING_SIZE]; // model.config: a Hugging Face config.json
+    model_design design;             // model.design
+    char init[OPTION_STRING_SIZE];   // model.init: a checkpoint or run folder to start from
+    model_conversion conversion;     // model.conversion
 } model_settings;
 
 extern const option model_options[];
@@ -52,10 +61,10 @@ typedef struct {
     double hidden_dropout, attention_dropout, classifier_dropout;
 } model_config;
 
-// From a config.json; design_text auto takes the file's layer_design, saf without one. What paf cannot do is refused by
+// From a config.json; design auto takes the file's layer_design, saf without one. What paf cannot do is refused by
 // name. False and err on failure.
-bool model_config_read(model_config *config, const char *path, const char *design_text, error *err);
-bool model_config_from_json(model_config *config, const json_t *json, const char *design_text, const char *where,
+bool model_config_read(model_config *config, const char *path, model_design design, error *err);
+bool model_config_from_json(model_config *config, const json_t *json, model_design design, const char *where,
                             error *err);
 json_t *model_config_to_json(const model_config *config);
 const char *model_design_name(model_design design);
@@ -102,10 +111,9 @@ bool model_profile_from_json(model_profile *profile, const json_t *json, const m
                              error *err);
 json_t *model_profile_to_json(const model_profile *profile);
 // Seconds a token of a layer, in sequences of this mean-square length: between the lengths that were measured by a
-// straight line, outside as at the nearest. optimizer (NULL without training) has step_tokens tokens for each of its
-// steps, and takes its time for the parameters that belong to heads and neurons.
-placement_cost model_profile_cost(const model_profile *profile, double sequence_length, const char *optimizer,
-                                  double step_tokens);
+// straight line, outside as at the nearest. update is the seconds of an
+// optimizer's update a parameter and token, 0 without training; it counts for what belongs to heads and neurons.
+placement_cost model_profile_cost(const model_profile *profile, double sequence_length, double update);
 
 // ---- the model (model.c) ------------------------------------------------------------------------------------------
 
@@ -134,8 +142,6 @@ typedef struct {
     float *embedding_normalised, *embedding_rstd; // [slice, H], [slice], on the first stage
 } flight_cache;
 
-typedef enum { HEAD_CLASSIFIER, HEAD_MASKED_LM } model_head;
-
 // Of the masked rows of a micro-batch, n of them, each rank's slice is those that lie in its token slice. The
 // transformed h [n, H], whole on every rank with words, and the gradient at it lie in the exchange's buffers. slope,
 // normalised and rstd exist only in training; where not, they are NULL.
@@ -161,7 +167,7 @@ typedef struct {
     const placement *place;                                          // borrowed
     exchange *ex;                                                    // owned
     grid *grid;                                                      // owned; NULL without tiles, or none of them here
-    const char *exchange_kind;                                       // borrowed: what was asked for, or auto's choice
+    exchange_kind exchange_kind;                                     // borrowed: what was asked for, or auto's choice
     pipeline *stages;                                                // owned; NULL with one stage
     reduction *replicas;                                             // owned; NULL with one replica
     int64_t reduced;                                                 // whose layers' gradients are on their way: from
@@ -208,7 +214,7 @@ typedef struct {
     int64_t max_masked; // HEAD_MASKED_LM
     range layers;       // of this rank's stage; {0, 0}: all
     bool training, recompute;
-    const char *exchange; // parallel.exchange
+    exchange_kind exchange;
 } model_request;
 
 // Bytes of a rank; activations with what products of tiles take.

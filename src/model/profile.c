@@ -96,18 +96,16 @@ static double place_between(const model_profile *p, double length, int *at) {
     return (length - p->attention[*at].length) / (p->attention[*at + 1].length - p->attention[*at].length);
 }
 
-placement_cost model_profile_cost(const model_profile *p, double sequence_length, const char *optimizer,
-                                  double step_tokens) {
+placement_cost model_profile_cost(const model_profile *p, double sequence_length, double update) {
     int at;
     double part = place_between(p, sequence_length, &at), hidden = (double)p->hidden;
     int next = part > 0 ? at + 1 : at;
-    double head_size = hidden / (double)p->heads, parameter = 0;
-    if (optimizer && step_tokens > 0) parameter = (strcmp(optimizer, "lamb") ? p->adamw : p->lamb) / step_tokens;
+    double head_size = hidden / (double)p->heads;
     return (placement_cost){
         .attention = p->attention[at].base + part * (p->attention[next].base - p->attention[at].base),
         .head = p->attention[at].head + part * (p->attention[next].head - p->attention[at].head) +
-                parameter * (4 * hidden + 3) * head_size,
+                update * (4 * hidden + 3) * head_size,
         .ffn = p->ffn,
-        .neuron = p->neuron + parameter * (2 * hidden + 1),
+        .neuron = p->neuron + update * (2 * hidden + 1),
     };
 }

@@ -5,12 +5,16 @@
 #include "parallel/parallel.h"
 #include "tensor/tensor.h"
 
+typedef enum { OPTIM_ADAMW, OPTIM_LAMB } optim_kind;
+typedef enum { SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_POLYNOMIAL, SCHEDULE_CONSTANT } optim_schedule;
+extern const char *const optim_words[], *const optim_schedule_words[]; // by value, NULL behind the last
+
 typedef struct {
-    char optimizer[OPTION_STRING_SIZE]; // train.optimizer: adamw lamb
-    double lr;                          // train.lr, the schedule's peak
-    char schedule[OPTION_STRING_SIZE];  // train.schedule: linear cosine polynomial constant
-    double power;                       // train.power, of the polynomial schedule
-    double warmup;                      // train.warmup: below 1 a fraction of all steps, otherwise steps
+    optim_kind optimizer;    // train.optimizer
+    double lr;               // train.lr, the schedule's peak
+    optim_schedule schedule; // train.schedule
+    double power;            // train.power, of the polynomial schedule
+    double warmup;           // train.warmup: below 1 a fraction of all steps, otherwise steps
     double weight_decay, beta1, beta2, epsilon;
     double clip; // train.clip: the gradient's global norm is cut to this; 0 is no clipping
 } optim_settings;

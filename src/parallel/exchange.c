@@ -38,29 +38,29 @@ static void local_reduce(exchange *e, const exchange_item *partials, int n) {
 
 static void local_gather(exchange *e, const exchange_item *slots, int n) { (void)e, (void)slots, (void)n; }
 
-const exchange_operations exchange_local = {"local", local_open, exchange_free_private, local_reduce, local_gather};
+const exchange_operations exchange_local = {EXCHANGE_LOCAL, local_open, exchange_free_private, local_reduce,
+                                            local_gather};
 
 // ---- the interface
 
-const char *exchange_choose(const topology *t, const char *kind_text, int64_t max_tokens, int64_t hidden, int slots) {
-    if (strcmp(kind_text, "auto")) return kind_text;
-    if (t->team == 1) return exchange_local.name;
+exchange_kind exchange_choose(const topology *t, exchange_kind kind, int64_t max_tokens, int64_t hidden, int slots) {
+    if (kind != EXCHANGE_AUTO) return kind;
+    if (t->team == 1) return EXCHANGE_LOCAL;
     const exchange wanted = {.team = t->team_comm, .max_tokens = max_tokens, .hidden = hidden, .n_slots = slots};
     error err = {0};
-    if (exchange_shared_possible(&wanted, &err)) return exchange_shared.name;
+    if (exchange_shared_possible(&wanted, &err)) return EXCHANGE_SHARED;
     log_info("exchange: %s; using mpi", err.text);
-    return exchange_mpi.name;
+    return EXCHANGE_MPI;
 }
 
-static bool open_kind(exchange *e, const char *kind, error *err) {
-    const exchange_operations *const kinds[] = {&exchange_local, &exchange_shared, &exchange_mpi};
-    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
-        if (!strcmp(kind, kinds[k]->name)) e->operations = kinds[k];
-    REQUIRE(e->operations);
+static bool open_kind(exchange *e, exchange_kind kind, error *err) {
+    const exchange_operations *const kinds[] = {
+        [EXCHANGE_LOCAL] = &exchange_local, [EXCHANGE_SHARED] = &exchange_shared, [EXCHANGE_MPI] = &exchange_mpi};
+    e->operations = kinds[kind];
     return e->operations->open(e, err);
 }
 
-exchange *exchange_create(const topology *t, const char *kind_text, int64_t max_tokens, int64_t hidden, int slots,
+exchange *exchange_create(const topology *t, exchange_kind kind, int64_t max_tokens, int64_t hidden, int slots,
                           error *err) {
     exchange *e = memory_allocate(1, sizeof *e);
     size_t team = (size_t)comm_size(t->team_comm);
@@ -68,15 +68,15 @@ exchange *exchange_create(const topology *t, const char *kind_text, int64_t max_
     e->slices = memory_allocate(team, sizeof *e->slices);
     e->slots = memory_allocate((size_t)slots, sizeof *e->slots);
     for (int i = 0; i < EXCHANGE_PARTIALS; i++) e->parts[i] = memory_allocate(team, sizeof *e->parts[i]);
-    if (open_kind(e, exchange_choose(t, kind_text, max_tokens, hidden, slots), err)) return e;
+    if (open_kind(e, exchange_choose(t, kind, max_tokens, hidden, slots), err)) return e;
     e->operations = NULL;
     exchange_destroy(e);
     return NULL;
 }
 
-int64_t exchange_need(const topology *t, const char *kind_text, int64_t max_tokens, int64_t hidden, int slots) {
+int64_t exchange_need(const topology *t, exchange_kind kind, int64_t max_tokens, int64_t hidden, int slots) {
     int64_t buffer = (int64_t)arena_footprint((size_t)(max_tokens * hidden), sizeof(float));
-    bool messages = !strcmp(kind_text, exchange_mpi.name);
+    bool messages = kind == EXCHANGE_MPI;
     if (t->team == 1 || messages) return buffer * (EXCHANGE_PARTIALS * (1 + messages) + slots);
     return buffer * ((int64_t)t->team * EXCHANGE_PARTIALS + slots) / t->team;
 }
@@ -90,7 +90,7 @@ void exchange_destroy(exchange *e) {
     memory_free(e);
 }
 
-const char *exchange_kind_name(const exchange *e) { return e->operations->name; }
+const char *exchange_kind_name(const exchange *e) { return exchange_words[e->operations->kind]; }
 
 void exchange_begin(exchange *e, const placement *p, int64_t tokens) {
     REQUIRE(tokens <= e->max_tokens && p->team == comm_size(e->team));

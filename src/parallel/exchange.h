@@ -5,7 +5,7 @@
 #include "parallel/internal.h"
 
 typedef struct {
-    const char *name;
+    exchange_kind kind;
     // Allocates partials and slots; false where this kind cannot be had. Collective over the team.
     bool (*open)(exchange *e, error *err);
     void (*close)(exchange *e);

@@ -88,4 +88,4 @@ static void mpi_gather(exchange *e, const exchange_item *slots, int n) {
     finish(e);
 }
 
-const exchange_operations exchange_mpi = {"mpi", mpi_open, mpi_close, mpi_reduce, mpi_gather};
+const exchange_operations exchange_mpi = {EXCHANGE_MPI, mpi_open, mpi_close, mpi_reduce, mpi_gather};

@@ -168,4 +168,4 @@ static void shared_gather(exchange *e, const exchange_item *slots, int n) {
     barrier(e);
 }
 
-const exchange_operations exchange_shared = {"shared", shared_open, shared_close, shared_reduce, shared_gather};
+const exchange_operations exchange_shared = {EXCHANGE_SHARED, shared_open, shared_close, shared_reduce, shared_gather};

@@ -71,15 +71,20 @@ void parallel_progress(void);
 
 // ---- options ------------------------------------------------------------------------------------------------------
 
+// How partial sums travel over a team, and whose the FFN's matrices are: neurons of a rank, or tiles of a grid.
+typedef enum { EXCHANGE_AUTO, EXCHANGE_SHARED, EXCHANGE_MPI, EXCHANGE_LOCAL } exchange_kind;
+typedef enum { FFN_SPLIT, FFN_PBLAS } parallel_ffn;
+extern const char *const exchange_words[], *const parallel_ffn_words[]; // by value, NULL behind the last
+
 typedef struct {
-    char team[OPTION_STRING_SIZE];     // parallel.team: "1", "A+F", auto
-    int64_t replicas, stages;          // parallel.replicas, parallel.stages
-    int64_t zero;                      // parallel.zero: 1 shares moments and update out over the replicas
-    bool overlap;                      // parallel.overlap: of the sums over replicas with the backward pass
-    bool balance;                      // parallel.balance
-    char profile[OPTION_STRING_SIZE];  // parallel.profile: what `paf bench kernels --write-profile` has measured
-    char exchange[OPTION_STRING_SIZE]; // parallel.exchange: auto local shared mpi
-    char ffn[OPTION_STRING_SIZE];      // parallel.ffn: split pblas
+    char team[OPTION_STRING_SIZE];    // parallel.team: "1", "A+F", auto
+    int64_t replicas, stages;         // parallel.replicas, parallel.stages
+    int64_t zero;                     // parallel.zero: 1 shares moments and update out over the replicas
+    bool overlap;                     // parallel.overlap: of the sums over replicas with the backward pass
+    bool balance;                     // parallel.balance
+    char profile[OPTION_STRING_SIZE]; // parallel.profile: what `paf bench kernels --write-profile` has measured
+    exchange_kind exchange;           // parallel.exchange
+    parallel_ffn ffn;                 // parallel.ffn
 } parallel_settings;
 
 extern const option parallel_options[];
@@ -233,21 +238,19 @@ int64_t grid_product_need(int64_t m, int64_t n, int64_t k);
 
 typedef struct exchange exchange; // opaque
 
-typedef enum { EXCHANGE_LOCAL, EXCHANGE_SHARED, EXCHANGE_MPI } exchange_kind;
-
 #define EXCHANGE_PARTIALS 2 // buffers a rank can hand in at a time
 
 // What auto stands for here: local for a team of one, shared, or, where a shared window cannot be had, mpi, and says
 // so. Any other kind_text is returned as it is. Collective over the team.
-const char *exchange_choose(const topology *t, const char *kind_text, int64_t max_tokens, int64_t hidden, int slots);
+exchange_kind exchange_choose(const topology *t, exchange_kind kind, int64_t max_tokens, int64_t hidden, int slots);
 // kind_text: auto local shared mpi. Collective over the team.
-exchange *exchange_create(const topology *t, const char *kind_text, int64_t max_tokens, int64_t hidden, int slots,
+exchange *exchange_create(const topology *t, exchange_kind kind, int64_t max_tokens, int64_t hidden, int slots,
                           error *err);
 void exchange_destroy(exchange *e);
 const char *exchange_kind_name(const exchange *e);
 // Bytes that this rank's buffers will take, a rank's part of the window where it is shared. Local; auto counts as
 // shared.
-int64_t exchange_need(const topology *t, const char *kind_text, int64_t max_tokens, int64_t hidden, int slots);
+int64_t exchange_need(const topology *t, exchange_kind kind, int64_t max_tokens, int64_t hidden, int slots);
 
 // Begins a micro-batch of `tokens` tokens, dealt out by the placement.
 void exchange_begin(exchange *e, const placement *p, int64_t tokens);

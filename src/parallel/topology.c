@@ -6,24 +6,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const exchange_words[] = {"auto", "shared", "mpi", "local", NULL};
+const char *const parallel_ffn_words[] = {"split", "pblas", NULL};
+
 #define ROW(key, type, field, ...)                                                                                     \
     { "parallel." key, type, offsetof(parallel_settings, field), __VA_ARGS__ }
 const option parallel_options[] = {
-    ROW("team", OPTION_STRING, team, "auto", 0, 0, NULL, "ranks that share a layer: 1, A+F (attention + FFN), auto"),
-    ROW("replicas", OPTION_INT, replicas, "1", 1, 1 << 20, NULL,
-        "complete copies of the model, which share each batch"),
-    ROW("stages", OPTION_INT, stages, "1", 1, 1 << 20, NULL, "parts of the model, by layers, which work as a pipeline"),
-    ROW("zero", OPTION_INT, zero, "0", 0, 1, NULL,
-        "1: each replica keeps the optimizer's moments of a share of the model, and updates it"),
-    ROW("overlap", OPTION_BOOL, overlap, "on", 0, 0, NULL,
-        "sum gradients over replicas behind the backward pass; off: after it, to see what that costs"),
-    ROW("balance", OPTION_BOOL, balance, "on", 0, 0, NULL, "let the group with less to do take a share of the other's"),
-    ROW("profile", OPTION_STRING, profile, "", 0, 0, NULL,
-        "balance, and team=auto, by times measured by `paf bench kernels --write-profile=FILE`"),
-    ROW("exchange", OPTION_CHOICE, exchange, "auto", 0, 0, "auto local shared mpi",
-        "how partial sums travel in a team"),
-    ROW("ffn", OPTION_CHOICE, ffn, "split", 0, 0, "split pblas",
-        "split: neurons of its own for each rank; pblas: matrices in tiles over a grid of the FFN ranks, balance off"),
+    ROW("team", OPTION_STRING, team, "auto", .help = "ranks that share a layer: 1, A+F (attention + FFN), auto"),
+    ROW("replicas", OPTION_INT, replicas, "1", .low = 1, .high = 1 << 20,
+        .help = "complete copies of the model, which share each batch"),
+    ROW("stages", OPTION_INT, stages, "1", .low = 1, .high = 1 << 20,
+        .help = "parts of the model, by layers, which work as a pipeline"),
+    ROW("zero", OPTION_INT, zero, "0", .high = 1,
+        .help = "1: each replica keeps the optimizer's moments of a share of the model, and updates it"),
+    ROW("overlap", OPTION_BOOL, overlap, "on",
+        .help = "sum gradients over replicas behind the backward pass; off: after it, to see what that costs"),
+    ROW("balance", OPTION_BOOL, balance, "on", .help = "let the group with less to do take a share of the other's"),
+    ROW("profile", OPTION_STRING, profile, "",
+        .help = "balance, and team=auto, by times measured by `paf bench kernels --write-profile=FILE`"),
+    ROW("exchange", OPTION_CHOICE, exchange, "auto", .words = exchange_words,
+        .help = "how partial sums travel in a team"),
+    ROW("ffn", OPTION_CHOICE, ffn, "split", .words = parallel_ffn_words,
+        .help = "split: neurons of its own for each rank; pblas: matrices in tiles over a grid of the FFN ranks, "
+                "balance off"),
     {0},
 };
 

@@ -5,11 +5,12 @@
 #include "data/data.h"
 #include "parallel/parallel.h"
 #include "storage/storage.h"
+#include "tokenizer/tokenizer.h"
 
 // ---- vocabularies (vocab.c) -----------------------------------------------------------------------------------------
 
 typedef struct {
-    char kind[OPTION_STRING_SIZE];   // vocab.kind: wordpiece bpe
+    tokenizer_kind kind;             // vocab.kind
     char input[OPTION_STRING_SIZE];  // vocab.input: PATH[,PATH...]
     char output[OPTION_STRING_SIZE]; // vocab.output; "": vocab.txt, or for BPE the folder vocab
     int64_t size;                    // vocab.size, with special ones
@@ -27,13 +28,13 @@ bool prepare_vocabulary(const vocab_settings *settings, char *const *paths, size
 // ---- token shards (tokenize.c) --------------------------------------------------------------------------------------
 
 typedef struct {
-    char input[OPTION_STRING_SIZE];     // tokenize.input: PATH[,PATH...]
-    char output[OPTION_STRING_SIZE];    // tokenize.output
-    char vocab[OPTION_STRING_SIZE];     // tokenize.vocab
-    bool lower_case;                    // tokenize.lower_case
-    char documents[OPTION_STRING_SIZE]; // tokenize.documents: auto file blank doc
-    double heldout;                     // tokenize.heldout
-    int64_t tokens_per_shard;           // tokenize.tokens_per_shard
+    char input[OPTION_STRING_SIZE];  // tokenize.input: PATH[,PATH...]
+    char output[OPTION_STRING_SIZE]; // tokenize.output
+    char vocab[OPTION_STRING_SIZE];  // tokenize.vocab
+    bool lower_case;                 // tokenize.lower_case
+    document_form documents;         // tokenize.documents
+    double heldout;                  // tokenize.heldout
+    int64_t tokens_per_shard;        // tokenize.tokens_per_shard
 } tokenize_settings;
 
 extern const option tokenize_options[];

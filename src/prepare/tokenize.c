@@ -7,19 +7,21 @@
 #define TOKENIZE(key, type, field, ...)                                                                                \
     { "tokenize." key, type, offsetof(tokenize_settings, field), __VA_ARGS__ }
 const option tokenize_options[] = {
-    TOKENIZE("input", OPTION_STRING, input, "", 0, 0, NULL, "text files or folders of them: PATH[,PATH...]"),
-    TOKENIZE("output", OPTION_STRING, output, "tokens", 0, 0, NULL, "folder to write"),
+    TOKENIZE("input", OPTION_STRING, input, "", .help = "text files or folders of them: PATH[,PATH...]"),
+    TOKENIZE("output", OPTION_STRING, output, "tokens", .help = "folder to write"),
+    TOKENIZE("vocab", OPTION_STRING, vocab, "",
+             .help = "BERT's vocab.txt, one piece a line; or RoBERTa's vocab.json with merges.txt beside it, or the "
+                     "folder of both"),
+    TOKENIZE("lower_case", OPTION_BOOL, lower_case, "on",
+             .help = "with a vocab.txt: lower-case the text and drop accents, as BERT uncased does"),
     TOKENIZE(
-        "vocab", OPTION_STRING, vocab, "", 0, 0, NULL,
-        "BERT's vocab.txt, one piece a line; or RoBERTa's vocab.json with merges.txt beside it, or the folder of both"),
-    TOKENIZE("lower_case", OPTION_BOOL, lower_case, "on", 0, 0, NULL,
-             "with a vocab.txt: lower-case the text and drop accents, as BERT uncased does"),
-    TOKENIZE("documents", OPTION_CHOICE, documents, "auto", 0, 0, "auto file blank doc",
-             "one a file, between blank lines, or <doc ...> to </doc>; auto: doc where a file begins so, else blank"),
-    TOKENIZE("heldout", OPTION_DOUBLE, heldout, "0.1", 0, 0.99, NULL,
-             "share of the documents, chosen by their text, that is held out; 0: none"),
-    TOKENIZE("tokens_per_shard", OPTION_INT, tokens_per_shard, "16777216", 1, 1e9, NULL,
-             "a shard that has as many is full; documents are not divided"),
+        "documents", OPTION_CHOICE, documents, "auto", .words = document_form_words,
+        .help =
+            "one a file, between blank lines, or <doc ...> to </doc>; auto: doc where a file begins so, else blank"),
+    TOKENIZE("heldout", OPTION_DOUBLE, heldout, "0.1", .high = 0.99,
+             .help = "share of the documents, chosen by their text, that is held out; 0: none"),
+    TOKENIZE("tokens_per_shard", OPTION_INT, tokens_per_shard, "16777216", .low = 1, .high = 1e9,
+             .help = "a shard that has as many is full; documents are not divided"),
     {0},
 };
 
@@ -128,8 +130,7 @@ static bool read_job(shards_job *job, char *output, const tokenize_settings *set
         return error_set(err, ERROR_INPUT,
                          "tokenize.vocab is not set: name a vocab.txt, or a folder with vocab.json and merges.txt");
     *job = (shards_job){.output = output, .heldout = settings->heldout, .tokens_per_shard = settings->tokens_per_shard};
-    for (int form = 0; document_form_names[form]; form++)
-        if (!strcmp(settings->documents, document_form_names[form])) job->form = (document_form)form;
+    job->form = settings->documents;
     return true;
 }
 

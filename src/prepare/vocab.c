@@ -1,22 +1,21 @@
 // Vocabularies from text: WordPiece or byte-level BPE.
 #include "prepare/prepare.h"
-#include "tokenizer/tokenizer.h"
 
 #include <stddef.h>
-#include <string.h>
 
 #define FIELD(name) offsetof(vocab_settings, name)
 const option vocab_options[] = {
-    {"vocab.kind", OPTION_CHOICE, FIELD(kind), "wordpiece", 0, 0, "wordpiece bpe",
-     "wordpiece: BERT's; bpe: RoBERTa's, of bytes"},
-    {"vocab.input", OPTION_STRING, FIELD(input), "", 0, 0, NULL, "text files or folders of them: PATH[,PATH...]"},
-    {"vocab.output", OPTION_STRING, FIELD(output), "", 0, 0, NULL,
-     "file to write (vocab.txt if not set), or with bpe the folder (vocab)"},
-    {"vocab.size", OPTION_INT, FIELD(size), "8000", 1, 1e8, NULL, "pieces, special ones included"},
-    {"vocab.lower_case", OPTION_BOOL, FIELD(lower_case), "on", 0, 0, NULL, "wordpiece: lower-case, and drop accents"},
-    {"vocab.min_frequency", OPTION_INT, FIELD(min_frequency), "2", 1, 1e15, NULL, "a rarer pair is not merged"},
-    {"vocab.alphabet", OPTION_INT, FIELD(alphabet), "1000", 1, 1e7, NULL,
-     "wordpiece: characters kept, the most frequent first"},
+    {"vocab.kind", OPTION_CHOICE, FIELD(kind), "wordpiece", .words = OPTION_WORDS("wordpiece", "bpe"),
+     .help = "wordpiece: BERT's; bpe: RoBERTa's, of bytes"},
+    {"vocab.input", OPTION_STRING, FIELD(input), "", .help = "text files or folders of them: PATH[,PATH...]"},
+    {"vocab.output", OPTION_STRING, FIELD(output), "",
+     .help = "file to write (vocab.txt if not set), or with bpe the folder (vocab)"},
+    {"vocab.size", OPTION_INT, FIELD(size), "8000", .low = 1, .high = 1e8, .help = "pieces, special ones included"},
+    {"vocab.lower_case", OPTION_BOOL, FIELD(lower_case), "on", .help = "wordpiece: lower-case, and drop accents"},
+    {"vocab.min_frequency", OPTION_INT, FIELD(min_frequency), "2", .low = 1, .high = 1e15,
+     .help = "a rarer pair is not merged"},
+    {"vocab.alphabet", OPTION_INT, FIELD(alphabet), "1000", .low = 1, .high = 1e7,
+     .help = "wordpiece: characters kept, the most frequent first"},
     {0},
 };
 
@@ -93,11 +92,10 @@ static bool check(const vocab_settings *settings, bool bpe, size_t n_paths, erro
 }
 
 bool prepare_vocabulary(const vocab_settings *settings, char *const *paths, size_t n, error *err) {
-    bool bpe = !strcmp(settings->kind, "bpe");
+    bool bpe = settings->kind == TOKENIZER_BPE;
     if (!check(settings, bpe, n, err)) return false;
     const char *output = settings->output[0] ? settings->output : bpe ? "vocab" : "vocab.txt";
-    tokenizer_kind kind = bpe ? TOKENIZER_BPE : TOKENIZER_WORDPIECE;
-    corpus c = {.counter = vocabulary_counter_create(kind, settings->lower_case), .begin = time_now()};
+    corpus c = {.counter = vocabulary_counter_create(settings->kind, settings->lower_case), .begin = time_now()};
     file_set files;
     bool good = file_set_create(&files, settings->input, paths, n, err);
     for (size_t i = 0; good && i < files.n; i++) good = count_file(&c, &files, i, err);

@@ -49,7 +49,7 @@ static bool open_session(evaluator *v, const char *run, error *err) {
     comm *world = comm_world();
     check_settings(v->settings, err);
     if (!comm_agree(world, err) || !checkpoint_open(&v->k, world, run, v->settings->which, err)) return false;
-    if (!strcmp(v->settings->which, "best")) evaluate_compare_step(run, &v->k);
+    if (v->settings->which == CHECKPOINT_BEST) evaluate_compare_step(run, &v->k);
     if (session_read_checkpoint(&v->s, &v->k, err) && *v->settings->task) replace_task(&v->s, v->settings->task, err);
     return comm_agree(world, err);
 }

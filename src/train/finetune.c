@@ -64,7 +64,7 @@ static int64_t examples(const trainer *t) { return ((const finetuner *)t)->dev.n
 static void add_state(const trainer *t, json_t *state) {
     const finetuner *f = (const finetuner *)t;
     json_object_set_new(state, "examples", json_integer(f->train.n));
-    json_object_set_new(state, "order", json_string(f->settings->data.order));
+    json_object_set_new(state, "order", json_string(data_order_words[f->settings->data.order]));
     json_object_set_new(state, "task", task_to_json(&t->s.task));
 }
 
@@ -84,7 +84,7 @@ static bool same_state(const trainer *t, const json_t *state, error *err) {
     const finetuner *f = (const finetuner *)t;
     if (!json_object_get(state, "task"))
         return error_set(err, ERROR_INPUT, "%s holds a run of another kind", t->run.path);
-    return same_order(state, f->settings->data.order, err) &&
+    return same_order(state, data_order_words[f->settings->data.order], err) &&
            resume_same_number(state, "examples", f->train.n, "training examples", err) &&
            resume_same_number(state, "max_length", t->s.max_length, "data.max_length", err);
 }
@@ -135,7 +135,7 @@ static bool prepare(finetuner *f, error *err) {
     t->steps = train->max_steps ? train->max_steps : (int64_t)epochs_steps;
     int64_t epoch = (f->train.n + train->batch - 1) / train->batch;
     t->eval_every = train->eval_every ? train->eval_every : epoch;
-    if (!strcmp(f->settings->data.order, "even")) f->strata = strata_create(&f->train, train->batch);
+    if (f->settings->data.order == ORDER_EVEN) f->strata = strata_create(&f->train, train->batch);
     const dataset *longer = f->train.longest > f->dev.longest ? &f->train : &f->dev;
     int64_t replicas = t->plan.parallel->replicas, part = (train->batch + replicas - 1) / replicas; // of one, at most
     int64_t tokens = smaller(train->micro_tokens, part * longer->longest);
@@ -148,8 +148,8 @@ static bool prepare(finetuner *f, error *err) {
                                    .max_sequences = sequences,
                                    .longest = longer->longest,
                                    .training = true,
-                                   .recompute = !strcmp(train->recompute, "layer")};
-    t->s.optimizer = t->plan.optim->optimizer;
+                                   .recompute = train->recompute == RECOMPUTE_LAYER};
+    t->s.optimizer = &t->plan.optim->optimizer;
     t->s.step_tokens = (double)train->batch * (double)f->train.starts[f->train.n] / (double)f->train.n;
     if (!session_build(&t->s, t->plan.parallel, session_typical_length(longer), request, err)) return false;
     trainer_create_packed(t);

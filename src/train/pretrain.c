@@ -277,8 +277,8 @@ static bool prepare(pretrainer *p, error *err) {
                                    .longest = smaller(p->settings->data.length, tokens),
                                    .max_masked = capacity,
                                    .training = true,
-                                   .recompute = !strcmp(train->recompute, "layer")};
-    t->s.optimizer = t->plan.optim->optimizer;
+                                   .recompute = train->recompute == RECOMPUTE_LAYER};
+    t->s.optimizer = &t->plan.optim->optimizer;
     t->s.step_tokens = (double)train->batch * (double)q->tokens / (double)q->n;
     if (!session_build(&t->s, t->plan.parallel, typical_length(q), request, err)) return false;
     batch_deal(&p->heldout, t->s.topo.replica, t->s.topo.replicas);

@@ -68,7 +68,7 @@ static bool same_model(const trainer *t, const checkpoint *k, error *err) {
     model_config config;
     char *text = checkpoint_read_file(k, "config.json", &size, err);
     json_t *theirs = text ? json_parse(text, size, "config.json", err) : NULL;
-    bool ok = theirs && model_config_from_json(&config, theirs, "auto", "config.json", err);
+    bool ok = theirs && model_config_from_json(&config, theirs, DESIGN_AUTO, "config.json", err);
     if (ok) {
         json_t *a = model_config_to_json(&config), *b = model_config_to_json(&t->s.config);
         if (!json_equal(a, b)) ok = resume_begun_with_another("model.config or model.design", err);
@@ -120,7 +120,7 @@ static bool restore_state(trainer *t, const checkpoint *k, error *err) {
 bool resume_load(trainer *t, error *err) {
     checkpoint k;
     comm *world = t->s.topo.world;
-    if (!checkpoint_open(&k, world, t->run.path, "latest", err)) return false;
+    if (!checkpoint_open(&k, world, t->run.path, CHECKPOINT_LATEST, err)) return false;
     restore_state(t, &k, err);
     bool ok = comm_agree(world, err) && checkpoint_load(&k, world, &t->s.model.table, true, NULL, NULL, err);
     if (ok) log_info("resumed from %s", k.path);

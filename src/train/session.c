@@ -41,7 +41,7 @@ bool session_same_vocabulary(const tokenizer *tok, const tokenizer_files *files)
     return same;
 }
 
-static bool read_config(session *s, const checkpoint *k, const char *design, error *err) {
+static bool read_config(session *s, const checkpoint *k, model_design design, error *err) {
     size_t size;
     char *text = checkpoint_read_file(k, "config.json", &size, err);
     if (!text) return false;
@@ -124,7 +124,7 @@ bool session_read_pretrain_settings(session *s, const pretrain_settings *setting
 }
 
 bool session_read_model(session *s, const checkpoint *k, error *err) {
-    return read_config(s, k, "auto", err) && read_vocabulary(s, k, err) &&
+    return read_config(s, k, DESIGN_AUTO, err) && read_vocabulary(s, k, err) &&
            check_vocabulary(s, "its vocabulary", "its config.json", err);
 }
 
@@ -141,8 +141,8 @@ bool session_read_checkpoint(session *s, const checkpoint *k, error *err) {
 
 // ---- SAF made PAF
 
-bool session_folds(const model_config *config, const char *conversion) {
-    return config->design == DESIGN_PAF && !strcmp(conversion, "fold");
+bool session_folds(const model_config *config, model_conversion conversion) {
+    return config->design == DESIGN_PAF && conversion == CONVERSION_FOLD;
 }
 
 void session_fold(const parameter_table *norms, parameter_table *table, const model_config *config) {
@@ -229,13 +229,19 @@ bool train_read_profile(model_profile *profile, const char *path, const model_co
     return comm_agree(world, err);
 }
 
+// Seconds of the update, a parameter and token; 0 without training.
+static double update_seconds(const session *s, const model_profile *p) {
+    if (!s->optimizer || s->step_tokens <= 0) return 0;
+    return (*s->optimizer == OPTIM_LAMB ? p->lamb : p->adamw) / s->step_tokens;
+}
+
 // What heads and neurons cost, by a profile where one is named. Collective over the world.
 static bool read_costs(const session *s, placement_cost *cost, const char *path, double length, error *err) {
     model_profile profile;
     *cost = model_cost(&s->config, length);
     if (!*path) return true;
     if (!train_read_profile(&profile, path, &s->config, err)) return false;
-    *cost = model_profile_cost(&profile, length, s->optimizer, s->step_tokens);
+    *cost = model_profile_cost(&profile, length, update_seconds(s, &profile));
     return true;
 }
 
@@ -264,7 +270,7 @@ static bool plan(session *s, const parallel_settings *parallel, double length, c
     if (!topology_create(&s->topo, parallel, attention, ffn, heads, err)) return false;
     placement_request wanted = model_placement_request(&s->config, &s->topo, parallel->balance, length);
     wanted.cost = *cost;
-    wanted.tiles = !strcmp(parallel->ffn, "pblas");
+    wanted.tiles = parallel->ffn == FFN_PBLAS;
     if (!placement_create(&s->place, &wanted, err) || !cut_stages(s, length, request, err)) return false;
     model_plan(&s->model, &s->config, request, &s->topo, &s->place);
     return true;

@@ -5,77 +5,85 @@
 #define TRAIN(key, type, field, ...)                                                                                   \
     { "train." key, type, offsetof(train_settings, field), __VA_ARGS__ }
 static const option train_options[] = {
-    TRAIN("epochs", OPTION_DOUBLE, epochs, "3", 0, 1e6, NULL, "passes over what is trained on"),
-    TRAIN("max_steps", OPTION_INT, max_steps, "0", 0, 1e12, NULL, "steps; 0: as many as train.epochs makes"),
-    TRAIN("batch", OPTION_INT, batch, "32", 1, 1e9, NULL, "examples or sequences a step"),
-    TRAIN("micro_tokens", OPTION_INT, micro_tokens, "4096", 16, 1 << 24, NULL,
-          "tokens that pass through the layers together, at most"),
-    TRAIN("eval_every", OPTION_INT, eval_every, "0", 0, 1e12, NULL, "steps between evaluations; 0: every epoch"),
-    TRAIN("recompute", OPTION_CHOICE, recompute, "off", 0, 0, "off layer",
-          "layer: compute layers again in the backward pass instead of keeping what they hold"),
-    TRAIN("seed", OPTION_UINT64, seed, "1", 0, 0, NULL, "of weights, order, masks and dropout"),
+    TRAIN("epochs", OPTION_DOUBLE, epochs, "3", .high = 1e6, .help = "passes over what is trained on"),
+    TRAIN("max_steps", OPTION_INT, max_steps, "0", .high = 1e12, .help = "steps; 0: as many as train.epochs makes"),
+    TRAIN("batch", OPTION_INT, batch, "32", .low = 1, .high = 1e9, .help = "examples or sequences a step"),
+    TRAIN("micro_tokens", OPTION_INT, micro_tokens, "4096", .low = 16, .high = 1 << 24,
+          .help = "tokens that pass through the layers together, at most"),
+    TRAIN("eval_every", OPTION_INT, eval_every, "0", .high = 1e12, .help = "steps between evaluations; 0: every epoch"),
+    TRAIN("recompute", OPTION_CHOICE, recompute, "off", .words = model_recompute_words,
+          .help = "layer: compute layers again in the backward pass instead of keeping what they hold"),
+    TRAIN("seed", OPTION_UINT64, seed, "1", .help = "of weights, order, masks and dropout"),
     {0},
 };
 
 #define DATA(key, type, field, ...)                                                                                    \
     { "data." key, type, offsetof(pretrain_data_settings, field), __VA_ARGS__ }
 static const option pretrain_data_options[] = {
-    DATA("tokens", OPTION_STRING, tokens, "", 0, 0, NULL, "a folder of token shards, as paf tokenize makes them"),
-    DATA("vocab", OPTION_STRING, vocab, "", 0, 0, NULL,
-         "the shards' vocabulary: a vocab.txt, or a folder with vocab.json and merges.txt; model.init brings one"),
-    DATA("lower_case", OPTION_BOOL, lower_case, "on", 0, 0, NULL, "with a vocab.txt: as the shards were made"),
-    DATA("length", OPTION_INT, length, "128", 8, 1 << 20, NULL, "tokens of a sequence, special ones included"),
-    DATA("heldout", OPTION_INT, heldout, "1024", 0, 1e12, NULL,
-         "held-out sequences of an evaluation, always the same ones; 0: all"),
-    DATA("mask", OPTION_DOUBLE, mask, "0.15", 0.001, 0.9, NULL, "the share of tokens that are to be guessed"),
-    DATA("whole_words", OPTION_BOOL, whole_words, "off", 0, 0, NULL, "mask whole words instead of pieces"),
-    DATA("verify", OPTION_BOOL, verify, "on", 0, 0, NULL, "hold the shards against their checksums first"),
+    DATA("tokens", OPTION_STRING, tokens, "", .help = "a folder of token shards, as paf tokenize makes them"),
+    DATA("vocab", OPTION_STRING, vocab, "",
+         .help =
+             "the shards' vocabulary: a vocab.txt, or a folder with vocab.json and merges.txt; model.init brings one"),
+    DATA("lower_case", OPTION_BOOL, lower_case, "on", .help = "with a vocab.txt: as the shards were made"),
+    DATA("length", OPTION_INT, length, "128", .low = 8, .high = 1 << 20,
+         .help = "tokens of a sequence, special ones included"),
+    DATA("heldout", OPTION_INT, heldout, "1024", .high = 1e12,
+         .help = "held-out sequences of an evaluation, always the same ones; 0: all"),
+    DATA("mask", OPTION_DOUBLE, mask, "0.15", .low = 0.001, .high = 0.9,
+         .help = "the share of tokens that are to be guessed"),
+    DATA("whole_words", OPTION_BOOL, whole_words, "off", .help = "mask whole words instead of pieces"),
+    DATA("verify", OPTION_BOOL, verify, "on", .help = "hold the shards against their checksums first"),
     {0},
 };
 
 #define BATCH(key, type, field, ...)                                                                                   \
     { "train." key, type, offsetof(pretrain_batch_settings, field), __VA_ARGS__ }
 static const option pretrain_batch_options[] = {
-    BATCH("batch_tokens", OPTION_INT, tokens, "0", 0, 1e12, NULL,
-          "a step's batch in tokens instead, full sequences of data.length; 0: train.batch says it in sequences"),
-    BATCH("accumulate", OPTION_INT, accumulate, "0", 0, 1e9, NULL,
-          "cut a step's batch into so many parts that pass one after the other, replicas a share of them each; 0: as "
-          "train.micro_tokens says"),
+    BATCH("batch_tokens", OPTION_INT, tokens, "0", .high = 1e12,
+          .help =
+              "a step's batch in tokens instead, full sequences of data.length; 0: train.batch says it in sequences"),
+    BATCH(
+        "accumulate", OPTION_INT, accumulate, "0", .high = 1e9,
+        .help =
+            "cut a step's batch into so many parts that pass one after the other, replicas a share of them each; 0: as "
+            "train.micro_tokens says"),
     {0},
 };
 
 #define RUN(key, type, field, ...)                                                                                     \
     { "run." key, type, offsetof(run_settings, field), __VA_ARGS__ }
 static const option run_options[] = {
-    RUN("out", OPTION_STRING, out, "", 0, 0, NULL,
-        "run folder (empty: checkpoints/TASK-DESIGN, or checkpoints/pretrain-DESIGN)"),
-    RUN("resume", OPTION_CHOICE, resume, "off", 0, 0, "off auto",
-        "auto: go on from the run folder's newest checkpoint"),
-    RUN("save", OPTION_BOOL, save, "on", 0, 0, NULL, "off: no checkpoints, nothing can be gone on with; for measuring"),
-    RUN("checkpoint_every", OPTION_INT, checkpoint_every, "0", 0, 1e12, NULL,
-        "steps between checkpoints, besides those at evaluations"),
-    RUN("keep", OPTION_INT, keep, "1", 1, 1000000, NULL, "newest checkpoints that are kept, besides the best"),
-    RUN("log_every", OPTION_DOUBLE, log_every, "10", 0, 86400, NULL, "seconds between lines in a log file"),
-    RUN("trace", OPTION_STRING, trace, "", 0, 0, NULL,
-        "write there, as Chrome trace JSON, what each rank did in a few steps; launch/plot-trace draws it"),
-    RUN("trace_from", OPTION_INT, trace_from, "3", 1, 1e12, NULL, "the first step that is traced"),
-    RUN("trace_steps", OPTION_INT, trace_steps, "2", 1, 1000, NULL, "how many steps are traced"),
+    RUN("out", OPTION_STRING, out, "",
+        .help = "run folder (empty: checkpoints/TASK-DESIGN, or checkpoints/pretrain-DESIGN)"),
+    RUN("resume", OPTION_CHOICE, resume, "off", .words = OPTION_WORDS("off", "auto"),
+        .help = "auto: go on from the run folder's newest checkpoint"),
+    RUN("save", OPTION_BOOL, save, "on", .help = "off: no checkpoints, nothing can be gone on with; for measuring"),
+    RUN("checkpoint_every", OPTION_INT, checkpoint_every, "0", .high = 1e12,
+        .help = "steps between checkpoints, besides those at evaluations"),
+    RUN("keep", OPTION_INT, keep, "1", .low = 1, .high = 1000000,
+        .help = "newest checkpoints that are kept, besides the best"),
+    RUN("log_every", OPTION_DOUBLE, log_every, "10", .high = 86400, .help = "seconds between lines in a log file"),
+    RUN("trace", OPTION_STRING, trace, "",
+        .help = "write there, as Chrome trace JSON, what each rank did in a few steps; launch/plot-trace draws it"),
+    RUN("trace_from", OPTION_INT, trace_from, "3", .low = 1, .high = 1e12, .help = "the first step that is traced"),
+    RUN("trace_steps", OPTION_INT, trace_steps, "2", .low = 1, .high = 1000, .help = "how many steps are traced"),
     {0},
 };
 
 #define EVALUATE(key, type, field, ...)                                                                                \
     { key, type, offsetof(evaluate_settings, field), __VA_ARGS__ }
 static const option evaluate_options[] = {
-    EVALUATE("data.dir", OPTION_STRING, data_dir, "", 0, 0, NULL, "GLUE's folder, or the task's own"),
-    EVALUATE("evaluate.split", OPTION_STRING, split, "", 0, 0, NULL,
-             "dev (evaluate) or test (predict), unless said; or any other split of the task"),
-    EVALUATE("evaluate.checkpoint", OPTION_CHOICE, which, "best", 0, 0, "best latest", "which one of a run folder"),
-    EVALUATE("evaluate.task", OPTION_STRING, task, "", 0, 0, NULL,
-             "another task of the same labels, as ax is for a model of mnli; unless said, the model's own"),
-    EVALUATE("evaluate.out", OPTION_STRING, out, "", 0, 0, NULL,
-             "evaluate: also write the result there as JSON; predict: the submission file"),
-    EVALUATE("train.micro_tokens", OPTION_INT, micro_tokens, "4096", 16, 1 << 24, NULL,
-             "tokens that pass through the layers together, at most"),
+    EVALUATE("data.dir", OPTION_STRING, data_dir, "", .help = "GLUE's folder, or the task's own"),
+    EVALUATE("evaluate.split", OPTION_STRING, split, "",
+             .help = "dev (evaluate) or test (predict), unless said; or any other split of the task"),
+    EVALUATE("evaluate.checkpoint", OPTION_CHOICE, which, "best", .words = checkpoint_words,
+             .help = "which one of a run folder"),
+    EVALUATE("evaluate.task", OPTION_STRING, task, "",
+             .help = "another task of the same labels, as ax is for a model of mnli; unless said, the model's own"),
+    EVALUATE("evaluate.out", OPTION_STRING, out, "",
+             .help = "evaluate: also write the result there as JSON; predict: the submission file"),
+    EVALUATE("train.micro_tokens", OPTION_INT, micro_tokens, "4096", .low = 16, .high = 1 << 24,
+             .help = "tokens that pass through the layers together, at most"),
     {0},
 };
 

@@ -15,18 +15,20 @@
 // ---- settings (settings.c) -----------------------------------------------------------------------------------------
 
 typedef struct {
-    double epochs;                      // train.epochs
-    int64_t max_steps;                  // train.max_steps; 0: by epochs
-    int64_t batch;                      // train.batch, examples or sequences of a step over all replicas
-    int64_t micro_tokens;               // train.micro_tokens, tokens that pass through the layers together, at most
-    int64_t eval_every;                 // train.eval_every, steps; 0: every epoch
-    char recompute[OPTION_STRING_SIZE]; // train.recompute: off layer
-    uint64_t seed;                      // train.seed: weights, order, masks, dropout
+    double epochs;             // train.epochs
+    int64_t max_steps;         // train.max_steps; 0: by epochs
+    int64_t batch;             // train.batch, examples or sequences of a step over all replicas
+    int64_t micro_tokens;      // train.micro_tokens, tokens that pass through the layers together, at most
+    int64_t eval_every;        // train.eval_every, steps; 0: every epoch
+    model_recompute recompute; // train.recompute
+    uint64_t seed;             // train.seed: weights, order, masks, dropout
 } train_settings;
+
+typedef enum { RESUME_OFF, RESUME_AUTO } run_resume;
 
 typedef struct {
     char out[OPTION_STRING_SIZE];    // run.out; "" is checkpoints/TASK-DESIGN
-    char resume[OPTION_STRING_SIZE]; // run.resume: off auto
+    run_resume resume;               // run.resume
     bool save;                       // run.save; off: no checkpoints at all, for measuring
     int64_t checkpoint_every;        // run.checkpoint_every, steps; 0: at evaluations
     int64_t keep;                    // run.keep, newest checkpoints, besides the best
@@ -73,7 +75,7 @@ typedef struct {
 typedef struct {
     char data_dir[OPTION_STRING_SIZE]; // data.dir
     char split[OPTION_STRING_SIZE];    // evaluate.split
-    char which[OPTION_STRING_SIZE];    // evaluate.checkpoint: best latest
+    checkpoint_choice which;           // evaluate.checkpoint
     char task[OPTION_STRING_SIZE];     // evaluate.task; "": what the model was trained on
     char out[OPTION_STRING_SIZE];      // evaluate.out: a JSON file, or for predict a submission file
     int64_t micro_tokens;              // train.micro_tokens
@@ -127,8 +129,8 @@ typedef struct {
     tokenizer *tok;
     int64_t max_length;
     model_config config;
-    const char *optimizer; // borrowed; NULL without training
-    double step_tokens;    // of a step of the optimizer, about
+    const optim_kind *optimizer; // borrowed; NULL without training
+    double step_tokens;          // of a step of the optimizer, about
     topology topo;
     placement place;
     model model;
@@ -152,7 +154,7 @@ bool session_check_types(const session *s, error *err);
 bool session_build(session *s, const parallel_settings *parallel, double sequence_length, model_request request,
                    error *err);
 // Are a SAF model's first LayerNorms to be folded into this model's weights, by model.conversion?
-bool session_folds(const model_config *config, const char *conversion);
+bool session_folds(const model_config *config, model_conversion conversion);
 // Does it, and says so; nothing where norms has no rows.
 void session_fold(const parameter_table *norms, parameter_table *table, const model_config *config);
 int64_t session_need(const session *s); // bytes of this rank's model

@@ -182,7 +182,7 @@ static bool is_complete(const trainer *t) {
 static bool open_run(trainer *t, const char *default_name, bool *resuming, error *err) {
     const char *out = t->plan.run->out;
     char *path = *out ? memory_string(out) : memory_format("checkpoints/%s", default_name);
-    bool again = !strcmp(t->plan.run->resume, "auto");
+    bool again = t->plan.run->resume == RESUME_AUTO;
     double exists = comm_rank(t->s.topo.world) == 0 && checkpoint_exists(path);
     comm_sum_doubles(t->s.topo.world, &exists, 1);
     *resuming = again && exists > 0;
@@ -196,10 +196,10 @@ bool trainer_open_init(trainer *t, const checkpoint **init, error *err) {
     comm *world = comm_world();
     *init = *path ? &t->init : NULL;
     if (!*path) return true;
-    double resuming = comm_rank(world) == 0 && *out && !strcmp(t->plan.run->resume, "auto") && checkpoint_exists(out);
+    double resuming = comm_rank(world) == 0 && *out && t->plan.run->resume == RESUME_AUTO && checkpoint_exists(out);
     comm_sum_doubles(world, &resuming, 1);
-    return resuming > 0 ? checkpoint_open(&t->init, world, out, "latest", err)
-                        : checkpoint_open(&t->init, world, path, "best", err);
+    return resuming > 0 ? checkpoint_open(&t->init, world, out, CHECKPOINT_LATEST, err)
+                        : checkpoint_open(&t->init, world, path, CHECKPOINT_BEST, err);
 }
 
 static bool begin(trainer *t, bool resuming, error *err) {

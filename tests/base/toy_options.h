@@ -9,21 +9,23 @@ typedef struct {
     int64_t count, any;
     uint64_t seed;
     double rate, factor;
-    char name[OPTION_STRING_SIZE], kind[OPTION_STRING_SIZE];
+    char name[OPTION_STRING_SIZE];
+    enum { KIND_LINEAR, KIND_COSINE, KIND_CONSTANT } kind;
 } settings;
 
 #define ROW(key, type, field, ...)                                                                                     \
     { "toy." key, type, offsetof(settings, field), __VA_ARGS__ }
 static const option rows[] = {
-    ROW("flag", OPTION_BOOL, flag, "off", 0, 0, NULL, "a switch"),
-    ROW("other", OPTION_BOOL, other, "on", 0, 0, NULL, "another"),
-    ROW("count", OPTION_INT, count, "8", 1, 100, NULL, "a number with a range"),
-    ROW("any", OPTION_INT, any, "-3", 0, 0, NULL, "any whole number"),
-    ROW("seed", OPTION_UINT64, seed, "1", 0, 0, NULL, "64 bits"),
-    ROW("rate", OPTION_DOUBLE, rate, "0.1", 0, 1, NULL, "a share"),
-    ROW("factor", OPTION_DOUBLE, factor, "2e-5", 0, 0, NULL, "any number"),
-    ROW("name", OPTION_STRING, name, "", 0, 0, NULL, "a text"),
-    ROW("kind", OPTION_CHOICE, kind, "linear", 0, 0, "linear cosine constant", "one of three"),
+    ROW("flag", OPTION_BOOL, flag, "off", .help = "a switch"),
+    ROW("other", OPTION_BOOL, other, "on", .help = "another"),
+    ROW("count", OPTION_INT, count, "8", .low = 1, .high = 100, .help = "a number with a range"),
+    ROW("any", OPTION_INT, any, "-3", .help = "any whole number"),
+    ROW("seed", OPTION_UINT64, seed, "1", .help = "64 bits"),
+    ROW("rate", OPTION_DOUBLE, rate, "0.1", .high = 1, .help = "a share"),
+    ROW("factor", OPTION_DOUBLE, factor, "2e-5", .help = "any number"),
+    ROW("name", OPTION_STRING, name, "", .help = "a text"),
+    ROW("kind", OPTION_CHOICE, kind, "linear", .words = OPTION_WORDS("linear", "cosine", "constant"),
+        .help = "one of three"),
     {0},
 };
 
@@ -32,7 +34,8 @@ typedef struct {
 } more_settings;
 
 static const option more_rows[] = {
-    {"deep.depth", OPTION_INT, offsetof(more_settings, depth), "4", 1, 9, NULL, "in a table of its own"},
+    {"deep.depth", OPTION_INT, offsetof(more_settings, depth), "4", .low = 1, .high = 9,
+     .help = "in a table of its own"},
     {0},
 };
 

@@ -28,7 +28,7 @@ static int teardown(void **state) {
 }
 
 // Opens what the run offers, which must be `version` in full; 0: nothing is whole.
-static void expect_version(const char *which, int version) {
+static void expect_version(checkpoint_choice which, int version) {
     comm_barrier(world);
     checkpoint k;
     bool opened = checkpoint_open(&k, world, run, which, &err);
@@ -46,7 +46,7 @@ static void expect_version(const char *which, int version) {
 static void expect_damaged(const char *folder, const char *what) {
     comm_barrier(world);
     checkpoint k;
-    REQUIRE(!checkpoint_open(&k, world, folder, "latest", &err));
+    REQUIRE(!checkpoint_open(&k, world, folder, CHECKPOINT_LATEST, &err));
     REQUIRE(err.kind == ERROR_DAMAGED);
     if (!strstr(err.text, what)) FATAL("no %s in: %s", what, err.text);
     char **texts = comm_gather_texts(world, err.text);
@@ -122,7 +122,7 @@ static void any_damage_to_any_file(void **state) {
             original o = keep(folder, files[i]);
             comm_barrier(world);
             if (root()) damage(&o, how);
-            expect_version("latest", 2);
+            expect_version(CHECKPOINT_LATEST, 2);
             expect_damaged(folder, files[i]);
             if (root()) REQUIRE(!verify(folder) && err.kind == ERROR_DAMAGED);
             if (root()) REQUIRE(!verify(run) && strstr(err.text, "step-00000003"));
@@ -132,7 +132,7 @@ static void any_damage_to_any_file(void **state) {
     }
     memory_free(files);
     if (root()) REQUIRE(verify(run));
-    expect_version("latest", 3);
+    expect_version(CHECKPOINT_LATEST, 3);
     memory_free(folder);
 }
 
@@ -151,12 +151,12 @@ static void breakdown(int step) {
 static void the_one_before_is_taken(void **state) {
     (void)state;
     breakdown(3);
-    expect_version("latest", 2);
-    expect_version("best", 2); // there is no best
+    expect_version(CHECKPOINT_LATEST, 2);
+    expect_version(CHECKPOINT_BEST, 2); // there is no best
     breakdown(2);
-    expect_version("latest", 1);
+    expect_version(CHECKPOINT_LATEST, 1);
     breakdown(1);
-    expect_version("latest", 0);
+    expect_version(CHECKPOINT_LATEST, 0);
     REQUIRE(strstr(err.text, "step-00000003") && strstr(err.text, "none of 3"));
 }
 
@@ -169,7 +169,7 @@ static void a_damaged_one_is_named_in_a_warning(void **state) {
     fflush(stderr);
     dup2(fileno(caught), 2);
     log_set_level(LOG_INFO);
-    expect_version("latest", 2);
+    expect_version(CHECKPOINT_LATEST, 2);
     fflush(stderr);
     dup2(before, 2);
     close(before);
@@ -183,23 +183,23 @@ static void a_damaged_one_is_named_in_a_warning(void **state) {
 static void pointers(void **state) {
     (void)state;
     if (root()) must(checkpoint_mark_best(run, 1, &err), &err);
-    expect_version("best", 1);
-    expect_version("latest", 3);
+    expect_version(CHECKPOINT_BEST, 1);
+    expect_version(CHECKPOINT_LATEST, 3);
     breakdown(1);
-    expect_version("best", 3);
+    expect_version(CHECKPOINT_BEST, 3);
     comm_barrier(world);
     if (root()) must(checkpoint_point(run, "latest", 99, &err), &err); // a folder that is not there
-    expect_version("latest", 3);
+    expect_version(CHECKPOINT_LATEST, 3);
     comm_barrier(world);
     if (root()) must(checkpoint_point(run, "best", 99, &err), &err);
-    expect_version("best", 3);
+    expect_version(CHECKPOINT_BEST, 3);
     comm_barrier(world);
     if (root()) must(checkpoint_point(run, "latest", 2, &err), &err);
-    expect_version("latest", 2);
+    expect_version(CHECKPOINT_LATEST, 2);
     comm_barrier(world);
     char *path = memory_format("%s/latest", run);
     if (root()) REQUIRE(unlink(path) == 0);
-    expect_version("latest", 3);
+    expect_version(CHECKPOINT_LATEST, 3);
     memory_free(path);
 }
 
@@ -207,17 +207,17 @@ static void nothing_there(void **state) {
     (void)state;
     checkpoint k;
     char *nowhere = memory_format("%s/nowhere", run), *empty = memory_format("%s/empty", run);
-    REQUIRE(!checkpoint_open(&k, world, nowhere, "latest", &err));
+    REQUIRE(!checkpoint_open(&k, world, nowhere, CHECKPOINT_LATEST, &err));
     REQUIRE(err.kind == ERROR_INPUT && strstr(err.text, nowhere));
     comm_barrier(world);
     if (root()) must(file_make_folders(empty, &err), &err);
     comm_barrier(world);
-    REQUIRE(!checkpoint_open(&k, world, empty, "best", &err));
+    REQUIRE(!checkpoint_open(&k, world, empty, CHECKPOINT_BEST, &err));
     REQUIRE(err.kind == ERROR_INPUT && strstr(err.text, "no checkpoint in"));
     char *folder = memory_format("%s/step-00000002.tmp", empty);
     if (root()) must(file_make_folders(folder, &err), &err); // one that was never finished does not count
     comm_barrier(world);
-    REQUIRE(!checkpoint_open(&k, world, empty, "latest", &err) && err.kind == ERROR_INPUT);
+    REQUIRE(!checkpoint_open(&k, world, empty, CHECKPOINT_LATEST, &err) && err.kind == ERROR_INPUT);
     memory_free(folder);
     memory_free(nowhere);
     memory_free(empty);
@@ -238,7 +238,7 @@ static void put_sealed(const original *o, const char *folder, const char *text) 
 static bool open_and_load(const char *folder) {
     comm_barrier(world);
     checkpoint k;
-    if (!checkpoint_open(&k, world, folder, "latest", &err)) return false;
+    if (!checkpoint_open(&k, world, folder, CHECKPOINT_LATEST, &err)) return false;
     parameter_table table = table_build(LAYOUT_ROWS, comm_rank(world), comm_size(world), true);
     bool good = checkpoint_load(&k, world, &table, true, NULL, NULL, &err);
     parameter_destroy(&table);
@@ -413,13 +413,14 @@ static void another_version_is_named(void **state) {
         json_decref(manifest);
     }
     comm_barrier(world);
-    REQUIRE(!checkpoint_open(&k, world, folder, "latest", &err) && err.kind == ERROR_VERSION);
+    REQUIRE(!checkpoint_open(&k, world, folder, CHECKPOINT_LATEST, &err) && err.kind == ERROR_VERSION);
     REQUIRE(strstr(err.text, "step-00000002/manifest.json was written by format version 7; this paf reads up to 1"));
-    expect_version("latest", 3);
+    expect_version(CHECKPOINT_LATEST, 3);
     breakdown(3);
     comm_barrier(world);
     for (int best = 0; best < 2; best++) {
-        REQUIRE(!checkpoint_open(&k, world, run, best ? "best" : "latest", &err) && err.kind == ERROR_VERSION);
+        REQUIRE(!checkpoint_open(&k, world, run, best ? CHECKPOINT_BEST : CHECKPOINT_LATEST, &err) &&
+                err.kind == ERROR_VERSION);
         REQUIRE(strstr(err.text, "step-00000002"));
     }
     if (root()) {

@@ -53,7 +53,7 @@ static int teardown(void **state) {
 static void expect_version(int version, const char *names) {
     REQUIRE(names_are(run, names));
     checkpoint k;
-    must(checkpoint_open(&k, world, run, "latest", &err), &err);
+    must(checkpoint_open(&k, world, run, CHECKPOINT_LATEST, &err), &err);
     REQUIRE(table_holds(&k, world, version, LAYOUT_COLUMNS));
     checkpoint_close(&k);
     comm_barrier(world);

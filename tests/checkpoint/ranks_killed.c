@@ -90,7 +90,7 @@ static int teardown(void **state) {
 }
 
 // Opens the run and returns the version that it holds in every part, after the step's number was seen to fit.
-static int version_of(const char *which) {
+static int version_of(checkpoint_choice which) {
     checkpoint k;
     must(checkpoint_open(&k, world, run, which, &err), &err);
     int version = (int)json_integer_value(json_object_get(k.state, "version"));
@@ -105,7 +105,7 @@ static void expect_sound(deed what, bool survived) {
     int before = dup(2);
     fflush(stderr);
     dup2(fileno(caught), 2);
-    int version = version_of("latest"), best = version_of("best");
+    int version = version_of(CHECKPOINT_LATEST), best = version_of(CHECKPOINT_BEST);
     fflush(stderr);
     dup2(before, 2);
     close(before);
@@ -120,7 +120,7 @@ static void expect_sound(deed what, bool survived) {
     fclose(ignored);
 
     must(table_save(world, run, 9, 9, LAYOUT_ROWS, &err), &err);
-    REQUIRE(version_of("latest") == 9);
+    REQUIRE(version_of(CHECKPOINT_LATEST) == 9);
     char *names = names_in(run);
     REQUIRE(!strstr(names, ".tmp") && !strstr(names, ".old")); // a save cleans up after those before it
     memory_free(names);

@@ -17,7 +17,7 @@ static comm *first_ranks(int n) {
 
 static void read_in_every_layout(comm *readers, const char *run, int step) {
     checkpoint k;
-    must(checkpoint_open(&k, readers, run, "latest", &err), &err);
+    must(checkpoint_open(&k, readers, run, CHECKPOINT_LATEST, &err), &err);
     REQUIRE(k.step == step);
     for (int layout = 0; layout < LAYOUTS; layout++) REQUIRE(table_holds(&k, readers, step, layout));
     checkpoint_close(&k);
@@ -83,7 +83,7 @@ static void a_step_is_written_again(void **state) {
     checkpoint k;
     for (int version = 1; version <= 3; version++) {
         must(table_save(world, run, 5, version, LAYOUT_ROWS, &err), &err);
-        must(checkpoint_open(&k, world, run, "latest", &err), &err);
+        must(checkpoint_open(&k, world, run, CHECKPOINT_LATEST, &err), &err);
         REQUIRE(k.step == 5 && table_holds(&k, world, version, LAYOUT_COLUMNS));
         checkpoint_close(&k);
         REQUIRE(names_are(run, "latest step-00000005"));
@@ -119,7 +119,7 @@ static void what_does_not_fit_is_named_or_skipped(void **state) {
     char *run = shared_folder(world);
     must(table_save(world, run, 1, 1, LAYOUT_MIXED, &err), &err);
     checkpoint k;
-    must(checkpoint_open(&k, world, run, "latest", &err), &err);
+    must(checkpoint_open(&k, world, run, CHECKPOINT_LATEST, &err), &err);
 
     parameter_table table = other_table(false);
     REQUIRE(!checkpoint_load(&k, world, &table, true, NULL, NULL, &err));
@@ -147,7 +147,7 @@ static void without_moments(void **state) {
     must(checkpoint_save(world, run, 1, &table, false, NULL, NULL, 0, &err), &err);
     table_fill(&table, 5, false);
     checkpoint k;
-    must(checkpoint_open(&k, world, run, "latest", &err), &err);
+    must(checkpoint_open(&k, world, run, CHECKPOINT_LATEST, &err), &err);
     must(checkpoint_load(&k, world, &table, false, NULL, NULL, &err), &err);
     REQUIRE(table_is(&table, 4, false));
     REQUIRE(json_is_object(k.state) && json_object_size(k.state) == 0);
@@ -165,7 +165,7 @@ static void without_moments(void **state) {
     // a checkpoint with moments serves those who want none
     must(table_save(world, run, 2, 6, LAYOUT_ROWS, &err), &err);
     table = table_build(LAYOUT_MIXED, comm_rank(world), comm_size(world), false);
-    must(checkpoint_open(&k, world, run, "latest", &err), &err);
+    must(checkpoint_open(&k, world, run, CHECKPOINT_LATEST, &err), &err);
     must(checkpoint_load(&k, world, &table, false, NULL, NULL, &err), &err);
     REQUIRE(table_is(&table, 6, false));
     parameter_destroy(&table);

@@ -122,11 +122,11 @@ static bool any(const char *name, void *context) {
 static void read_checkpoint(subject *s, const char *path) {
     error err = {0};
     size_t size;
-    must(checkpoint_open(&s->k, comm_world(), path, "latest", &err), &err);
+    must(checkpoint_open(&s->k, comm_world(), path, CHECKPOINT_LATEST, &err), &err);
     char *text = checkpoint_read_file(&s->k, "config.json", &size, &err);
     must(text, &err);
     json_t *json = json_parse(text, size, "config.json", &err), *tensors = json_object_get(s->k.manifest, "tensors");
-    must(json && model_config_from_json(&s->config, json, "auto", "config.json", &err), &err);
+    must(json && model_config_from_json(&s->config, json, DESIGN_AUTO, "config.json", &err), &err);
     s->config.hidden_dropout = s->config.attention_dropout = s->config.classifier_dropout = 0;
     const json_t *classifier = json_object_get(tensors, "classifier.bias");
     if (!classifier) classifier = json_object_get(tensors, "classifier.out_proj.bias");
@@ -152,7 +152,7 @@ static void make_model(subject *s, const char *team) {
                             .longest = s->in.mb.longest,
                             .max_masked = s->in.mb.tokens,
                             .training = true,
-                            .exchange = "auto"};
+                            .exchange = EXCHANGE_AUTO};
     bool headless = !s->masked && !s->classes;
     must(model_create(&s->m, c, &wanted, &s->topo, &s->place, &err), &err);
     must(checkpoint_load(&s->k, comm_world(), &s->m.table, false, headless ? any : NULL, NULL, &err), &err);

@@ -116,11 +116,12 @@ static void test_markdown(void **state) {
 
 // ---- lists
 
-static void assert_refused(const char *tasks, const char *designs, const char *intermediate, const char *message) {
+static void assert_refused(const char *tasks, const char *designs, glue_intermediate intermediate,
+                           const char *message) {
     glue_settings s = {.seeds = 1};
     snprintf(s.tasks, sizeof s.tasks, "%s", tasks);
     snprintf(s.designs, sizeof s.designs, "%s", designs);
-    snprintf(s.intermediate, sizeof s.intermediate, "%s", intermediate);
+    s.intermediate = intermediate;
     glue_list l;
     error err = {0};
     assert_false(glue_list_create(&l, &s, &err));
@@ -131,19 +132,20 @@ static void assert_refused(const char *tasks, const char *designs, const char *i
 
 static void test_refused_lists(void **state) {
     (void)state;
-    assert_refused("mrpc,rtee", "saf", "off", "there is no task 'rtee'; did you mean rte?");
-    assert_refused("mrpc,rte,mrpc", "saf", "off", "names mrpc twice");
-    assert_refused("mrpc,ax", "saf", "off", "ax has no training data");
-    assert_refused(",", "saf", "off", "names no task");
-    assert_refused("mrpc", "saf,pafs", "off", "there is no design 'pafs'");
-    assert_refused("mrpc", "paf,paf", "off", "names paf twice");
-    assert_refused("mrpc", "", "off", "names no design");
-    assert_refused("mrpc,rte", "saf", "mnli", "wants mnli among glue.tasks");
+    assert_refused("mrpc,rtee", "saf", INTERMEDIATE_OFF, "there is no task 'rtee'; did you mean rte?");
+    assert_refused("mrpc,rte,mrpc", "saf", INTERMEDIATE_OFF, "names mrpc twice");
+    assert_refused("mrpc,ax", "saf", INTERMEDIATE_OFF, "ax has no training data");
+    assert_refused(",", "saf", INTERMEDIATE_OFF, "names no task");
+    assert_refused("mrpc", "saf,pafs", INTERMEDIATE_OFF, "there is no design 'pafs'");
+    assert_refused("mrpc", "paf,paf", INTERMEDIATE_OFF, "names paf twice");
+    assert_refused("mrpc", "", INTERMEDIATE_OFF, "names no design");
+    assert_refused("mrpc,rte", "saf", INTERMEDIATE_MNLI, "wants mnli among glue.tasks");
 }
 
 static void test_list(void **state) {
     (void)state;
-    glue_settings s = {.tasks = "mnli, rte,configs/tasks/example.ini", .designs = "paf", .intermediate = "mnli"};
+    glue_settings s = {
+        .tasks = "mnli, rte,configs/tasks/example.ini", .designs = "paf", .intermediate = INTERMEDIATE_MNLI};
     glue_list l;
     error err = {0};
     if (!glue_list_create(&l, &s, &err)) fail_msg("%s", err.text);

@@ -199,14 +199,14 @@ static void make_batch(fixture *f) {
 static void open_fixture(fixture *f) {
     *f = (fixture){0};
     error err = {0};
-    must(model_config_read(&f->config, "tests/reference/config.json", "paf", &err), &err);
+    must(model_config_read(&f->config, "tests/reference/config.json", DESIGN_PAF, &err), &err);
     parallel_settings settings = {.team = "auto", .replicas = 1, .stages = 1};
     double attention = model_attention_work(&f->config, 12), ffn = model_ffn_work(&f->config);
     must(topology_create(&f->topo, &settings, attention, ffn, f->config.heads, &err), &err);
     placement_request q = model_placement_request(&f->config, &f->topo, true, 12);
     must(placement_create(&f->place, &q, &err), &err);
     model_request request = {
-        .classes = 2, .max_tokens = TOKENS, .max_sequences = SEQUENCES, .longest = TOKENS, .exchange = "auto"};
+        .classes = 2, .max_tokens = TOKENS, .max_sequences = SEQUENCES, .longest = TOKENS, .exchange = EXCHANGE_AUTO};
     must(model_create(&f->m, &f->config, &request, &f->topo, &f->place, &err), &err);
     parameter_initialise(&f->m.table, 1, 0.02);
     make_batch(f);

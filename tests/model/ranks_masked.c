@@ -12,7 +12,7 @@ typedef struct {
     model_design design;
     bool balance, recompute;
     tiling tiles;
-    const char *exchange;
+    exchange_kind exchange;
 } variant;
 
 typedef struct {
@@ -53,7 +53,7 @@ static void open_fixture(fixture *f, variant v) {
     memory_free(path);
     read_data(f);
     model_config config;
-    must(model_config_read(&config, v.config, model_design_name(v.design), &err), &err);
+    must(model_config_read(&config, v.config, v.design, &err), &err);
     parallel_settings settings = {.team = "auto", .replicas = 1, .stages = 1};
     if (v.tiles) one_attention_rank(settings.team);
     double attention = model_attention_work(&config, 12), ffn = model_ffn_work(&config);
@@ -160,7 +160,7 @@ static void check_updates(fixture *f, const char *optimizer, optim_settings s) {
     snprintf(group, sizeof group, "updated-%s", optimizer);
     float *losses = dump_read(f->file, losses_name, H5_FLOAT32, NULL);
     float *norms = dump_read(f->file, norms_name, H5_FLOAT32, NULL);
-    snprintf(s.optimizer, sizeof s.optimizer, "%s", optimizer);
+    s.optimizer = strcmp(optimizer, "lamb") ? OPTIM_ADAMW : OPTIM_LAMB;
     for (int64_t step = 0; step < STEPS; step++) {
         double loss = forward_backward(f, step % BATCHES, SEQUENCES);
         double norm = optim_gradient_norm(&f->m.table, f->topo.team_comm);
@@ -178,7 +178,7 @@ static void check_updates(fixture *f, const char *optimizer, optim_settings s) {
 }
 
 static const optim_settings adamw = {.lr = 1e-3,
-                                     .schedule = "linear",
+                                     .schedule = SCHEDULE_LINEAR,
                                      .warmup = 5,
                                      .weight_decay = 0.01,
                                      .beta1 = 0.9,
@@ -190,7 +190,7 @@ static optim_settings lamb(void) {
     optim_settings s = adamw;
     s.lr = 5e-3;
     s.power = 0.5;
-    snprintf(s.schedule, sizeof s.schedule, "polynomial");
+    s.schedule = SCHEDULE_POLYNOMIAL;
     return s;
 }
 
@@ -221,7 +221,7 @@ static void test_bert(void **state) {
                      .design = paf ? DESIGN_PAF : DESIGN_SAF,
                      .balance = i & 4,
                      .recompute = paf == (i >> 1 & 1),
-                     .exchange = one ? "local" : (i & 8 ? "shared" : "mpi")};
+                     .exchange = one ? EXCHANGE_LOCAL : (i & 8 ? EXCHANGE_SHARED : EXCHANGE_MPI)};
         if (one && i >= 4) break;
         check(v, i & 2 ? "lamb" : "adamw");
     }
@@ -235,7 +235,7 @@ static void test_tiles(void **state) {
                         .prefix = "bert.",
                         .design = i & 1 ? DESIGN_PAF : DESIGN_SAF,
                         .tiles = i & 2 ? TILES_IN_A_ROW : TILES,
-                        .exchange = "auto"},
+                        .exchange = EXCHANGE_AUTO},
               "lamb");
 }
 
@@ -246,7 +246,7 @@ static void test_roberta(void **state) {
                     .prefix = "roberta.",
                     .design = DESIGN_PAF,
                     .balance = true,
-                    .exchange = "auto"},
+                    .exchange = EXCHANGE_AUTO},
           NULL);
 }
 
@@ -258,7 +258,7 @@ static void test_nothing_masked(void **state) {
                                .config = "tests/reference/config-masked.json",
                                .prefix = "bert.",
                                .design = DESIGN_PAF,
-                               .exchange = "auto"});
+                               .exchange = EXCHANGE_AUTO});
     micro_batch mb = micro_batch_create(f.m.max_tokens, SEQUENCES);
     masked_tokens masked = masked_tokens_create(f.m.masked.capacity);
     int64_t correct;

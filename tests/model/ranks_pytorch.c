@@ -15,7 +15,7 @@ typedef struct {
     bool regression;
     bool balance, recompute;
     tiling tiles;
-    const char *exchange;
+    exchange_kind exchange;
 } variant;
 
 // Everything of one dump file that all variants read.
@@ -57,7 +57,7 @@ static void open_fixture(fixture *f, variant v) {
     memory_free(path);
     f->data = read_data(f->file, v.regression);
     model_config config;
-    must(model_config_read(&config, "tests/reference/config.json", design, &err), &err);
+    must(model_config_read(&config, "tests/reference/config.json", v.design, &err), &err);
     parallel_settings settings = {.team = "auto", .replicas = 1, .stages = 1};
     if (v.tiles) one_attention_rank(settings.team);
     double attention = model_attention_work(&config, 12), ffn = model_ffn_work(&config);
@@ -117,7 +117,7 @@ static void check_updates(fixture *f) {
     float *losses = dump_read(f->file, "losses", H5_FLOAT32, NULL);
     float *norms = dump_read(f->file, "norms", H5_FLOAT32, NULL);
     optim_settings s = {.lr = 1e-3,
-                        .schedule = "linear",
+                        .schedule = SCHEDULE_LINEAR,
                         .warmup = 5,
                         .weight_decay = 0.01,
                         .beta1 = 0.9,
@@ -165,9 +165,9 @@ static void test_against_pytorch(void **state) {
                      .regression = i & 2,
                      .balance = i & 4,
                      .recompute = (i & 1) == (i >> 1 & 1),
-                     .exchange = one     ? "local"
-                                 : i & 8 ? "shared"
-                                         : "mpi"};
+                     .exchange = one     ? EXCHANGE_LOCAL
+                                 : i & 8 ? EXCHANGE_SHARED
+                                         : EXCHANGE_MPI};
         if (one && i >= 4) break;
         check(v);
     }
@@ -175,13 +175,13 @@ static void test_against_pytorch(void **state) {
 
 static void test_tiles(void **state) {
     (void)state;
-    const char *const exchanges[] = {"shared", "mpi"};
+    const exchange_kind exchanges[] = {EXCHANGE_SHARED, EXCHANGE_MPI};
     for (int i = 0; i < 4; i++)
         check((variant){.design = i & 1 ? DESIGN_PAF : DESIGN_SAF,
                         .balance = true, // to no effect
                         .recompute = i < 2,
                         .tiles = i & 2 ? TILES_IN_A_ROW : TILES,
-                        .exchange = comm_size(comm_world()) == 1 ? "local" : exchanges[i / 2]});
+                        .exchange = comm_size(comm_world()) == 1 ? EXCHANGE_LOCAL : exchanges[i / 2]});
 }
 
 // Moves one tensor by `distance` along its gradient, of this length.
@@ -217,7 +217,7 @@ static void test_dropout(void **state) {
     (void)state;
     for (int design = DESIGN_SAF; design <= DESIGN_PAF; design++) {
         fixture f;
-        open_fixture(&f, (variant){.design = design, .balance = true, .exchange = "auto"});
+        open_fixture(&f, (variant){.design = design, .balance = true, .exchange = EXCHANGE_AUTO});
         f.m.config.hidden_dropout = f.m.config.attention_dropout = f.m.config.classifier_dropout = 0.3;
         for (size_t i = 0; i < f.m.table.n; i++) check_slope(&f, i);
         close_fixture(&f);

@@ -19,7 +19,7 @@ static json_t *with(const char *key, const char *value) {
     return json;
 }
 
-static model_config take(json_t *json, const char *design) {
+static model_config take(json_t *json, model_design design) {
     model_config c;
     error err = {0};
     if (!model_config_from_json(&c, json, design, "c.json", &err)) fail_msg("%s", err.text);
@@ -31,7 +31,7 @@ static void assert_refuses(const char *key, const char *value, const char *messa
     model_config c;
     error err = {0};
     json_t *json = with(key, value);
-    if (model_config_from_json(&c, json, "auto", "c.json", &err)) fail_msg("%s %s was taken", key, value);
+    if (model_config_from_json(&c, json, DESIGN_AUTO, "c.json", &err)) fail_msg("%s %s was taken", key, value);
     json_decref(json);
     assert_int_equal(err.kind, ERROR_INPUT);
     assert_string_equal(err.text, message);
@@ -47,7 +47,7 @@ static void assert_dropouts(const model_config *c, double hidden, double attenti
 
 static void test_plain(void **state) {
     (void)state;
-    model_config c = take(json_loads(plain, 0, NULL), "auto");
+    model_config c = take(json_loads(plain, 0, NULL), DESIGN_AUTO);
     assert_int_equal(c.design, DESIGN_SAF);
     assert_int_equal(c.vocabulary, 100);
     assert_int_equal(c.hidden, 64);
@@ -64,31 +64,31 @@ static void test_plain(void **state) {
 
 static void test_rates(void **state) {
     (void)state;
-    model_config c = take(with("hidden_dropout_prob", "0.25"), "auto");
+    model_config c = take(with("hidden_dropout_prob", "0.25"), DESIGN_AUTO);
     assert_dropouts(&c, 0.25, 0.1, 0.25);
-    c = take(with("classifier_dropout", "0"), "auto");
+    c = take(with("classifier_dropout", "0"), DESIGN_AUTO);
     assert_dropouts(&c, 0.1, 0.1, 0);
-    c = take(with("classifier_dropout", "null"), "auto"); // as transformers writes it
+    c = take(with("classifier_dropout", "null"), DESIGN_AUTO); // as transformers writes it
     assert_dropouts(&c, 0.1, 0.1, 0.1);
-    c = take(with("attention_probs_dropout_prob", "0"), "auto");
+    c = take(with("attention_probs_dropout_prob", "0"), DESIGN_AUTO);
     assert_dropouts(&c, 0.1, 0, 0.1);
-    c = take(with("layer_norm_eps", "1e-5"), "auto");
+    c = take(with("layer_norm_eps", "1e-5"), DESIGN_AUTO);
     assert_close("norm epsilon", c.norm_epsilon, 1e-5, 0);
 }
 
 static void test_keys_that_do_not_matter(void **state) {
     (void)state;
-    take(with("architectures", "[\"BertForMaskedLM\"]"), "auto");
-    take(with("is_decoder", "false"), "auto");
-    take(with("hidden_act", "\"gelu\""), "auto");
-    take(with("position_embedding_type", "\"absolute\""), "auto");
-    take(with("model_type", NULL), "auto");
+    take(with("architectures", "[\"BertForMaskedLM\"]"), DESIGN_AUTO);
+    take(with("is_decoder", "false"), DESIGN_AUTO);
+    take(with("hidden_act", "\"gelu\""), DESIGN_AUTO);
+    take(with("position_embedding_type", "\"absolute\""), DESIGN_AUTO);
+    take(with("model_type", NULL), DESIGN_AUTO);
 }
 
 static void test_exported_types(void **state) {
     (void)state;
-    assert_int_equal(take(with("model_type", "\"paf-bert\""), "auto").family, FAMILY_BERT);
-    assert_int_equal(take(with("model_type", "\"paf-roberta\""), "auto").family, FAMILY_ROBERTA);
+    assert_int_equal(take(with("model_type", "\"paf-bert\""), DESIGN_AUTO).family, FAMILY_BERT);
+    assert_int_equal(take(with("model_type", "\"paf-roberta\""), DESIGN_AUTO).family, FAMILY_ROBERTA);
     assert_refuses("model_type", "\"paf-gpt2\"",
                    "c.json: model_type is \"paf-gpt2\"; paf can do \"bert\" and \"roberta\" only");
 }
@@ -119,7 +119,7 @@ static void test_shipped_models(void **state) {
     for (size_t i = 0; i < n; i++) {
         model_config c;
         char *path = memory_format("configs/models/%s.json", shipped[i].name);
-        if (!model_config_read(&c, path, "auto", &err)) fail_msg("%s", err.text);
+        if (!model_config_read(&c, path, DESIGN_AUTO, &err)) fail_msg("%s", err.text);
         assert_int_equal(c.layers, shipped[i].layers);
         assert_int_equal(c.hidden, shipped[i].hidden);
         assert_int_equal(c.heads, shipped[i].heads);
@@ -135,18 +135,18 @@ static void test_files(void **state) {
     model_config c;
     error err = {0};
     char *folder = test_folder(), *path = memory_format("%s/config.json", folder), *message;
-    assert_false(model_config_read(&c, path, "auto", &err));
+    assert_false(model_config_read(&c, path, DESIGN_AUTO, &err));
     assert_int_equal(err.kind, ERROR_INPUT);
     message = memory_format("cannot open %s: No such file or directory", path);
     assert_string_equal(err.text, message);
     memory_free(message);
 
     assert_true(file_write_atomic(path, plain, strlen(plain), &err));
-    assert_true(model_config_read(&c, path, "paf", &err));
+    assert_true(model_config_read(&c, path, DESIGN_PAF, &err));
     assert_int_equal(c.design, DESIGN_PAF);
 
     assert_true(file_write_atomic(path, "{\"vocab_size\": }", 16, &err));
-    assert_false(model_config_read(&c, path, "auto", &err));
+    assert_false(model_config_read(&c, path, DESIGN_AUTO, &err));
     message = memory_format("%s:1: ", path);
     assert_memory_equal(err.text, message, strlen(message));
     memory_free(message);
@@ -159,12 +159,12 @@ static void test_files(void **state) {
 static void test_design(void **state) {
     (void)state;
     const struct {
-        const char *own, *asked;
-        model_design design;
+        const char *own;
+        model_design asked, design;
     } cases[] = {
-        {NULL, "auto", DESIGN_SAF},      {NULL, "saf", DESIGN_SAF},       {NULL, "paf", DESIGN_PAF},
-        {"\"saf\"", "auto", DESIGN_SAF}, {"\"paf\"", "auto", DESIGN_PAF}, {"\"paf\"", "saf", DESIGN_SAF},
-        {"\"saf\"", "paf", DESIGN_PAF},
+        {NULL, DESIGN_AUTO, DESIGN_SAF},      {NULL, DESIGN_SAF, DESIGN_SAF},       {NULL, DESIGN_PAF, DESIGN_PAF},
+        {"\"saf\"", DESIGN_AUTO, DESIGN_SAF}, {"\"paf\"", DESIGN_AUTO, DESIGN_PAF}, {"\"paf\"", DESIGN_SAF, DESIGN_SAF},
+        {"\"saf\"", DESIGN_PAF, DESIGN_PAF},
     };
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)
         assert_int_equal(take(with("layer_design", cases[k].own), cases[k].asked).design, cases[k].design);
@@ -235,7 +235,7 @@ static void test_what_is_no_object(void **state) {
         model_config c;
         error err = {0};
         json_t *json = json_loads(texts[i], JSON_DECODE_ANY, NULL);
-        assert_false(model_config_from_json(&c, json, "auto", "c.json", &err));
+        assert_false(model_config_from_json(&c, json, DESIGN_AUTO, "c.json", &err));
         assert_int_equal(err.kind, ERROR_INPUT);
         json_decref(json);
     }
@@ -272,7 +272,7 @@ static void test_round_trip(void **state) {
         size_t size;
         char *text = json_format(json, true, &size);
         json_decref(json);
-        model_config back = take(json_parse(text, size, "text", &err), "auto");
+        model_config back = take(json_parse(text, size, "text", &err), DESIGN_AUTO);
         assert_same(&back, &configs[i]);
         memory_free(text);
     }
@@ -296,7 +296,7 @@ static void test_work_of_bert_large(void **state) {
     (void)state;
     model_config c;
     error err = {0};
-    assert_true(model_config_read(&c, "configs/models/bert-large-uncased.json", "auto", &err));
+    assert_true(model_config_read(&c, "configs/models/bert-large-uncased.json", DESIGN_AUTO, &err));
     assert_close("attention : FFN at 128", model_attention_work(&c, 128) / model_ffn_work(&c), 17.0 / 32, 0);
     assert_close("attention : FFN at 512", model_attention_work(&c, 512) / model_ffn_work(&c), 5.0 / 8, 0);
     assert_close("FFN work", model_ffn_work(&c), 16.0 * 1024 * 1024, 0);

@@ -224,9 +224,9 @@ static void test_against_pytorch(void **state) {
     }
     parameter_table table = build(&given);
     set_values(&table, &given);
-    const optim_settings s = {.optimizer = "lamb",
+    const optim_settings s = {.optimizer = OPTIM_LAMB,
                               .lr = 5e-3,
-                              .schedule = "polynomial",
+                              .schedule = SCHEDULE_POLYNOMIAL,
                               .power = 0.5,
                               .warmup = 5,
                               .weight_decay = 0.01,
@@ -318,11 +318,10 @@ static void test_not_a_number(void **state) {
 
 static void test_choice(void **state) {
     (void)state;
-    const char *const names[] = {"adamw", "lamb"};
     problem given = draw_problem();
     for (int i = 0; i < 2; i++) {
         optim_settings s = {.weight_decay = 0.01, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-6};
-        snprintf(s.optimizer, sizeof s.optimizer, "%s", names[i]);
+        s.optimizer = (optim_kind)i;
         parameter_table chosen = build(&given), direct = build(&given);
         set_values(&chosen, &given);
         set_values(&direct, &given);

@@ -27,9 +27,9 @@ static parameter_table build(void) {
 }
 
 // A few steps with so many threads; the norm of the gradient is the return value. Caller destroys the table.
-static double run(parameter_table *table, const char *optimizer, int threads) {
+static double run(parameter_table *table, optim_kind optimizer, int threads) {
     optim_settings s = {.weight_decay = 0.1, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8};
-    snprintf(s.optimizer, sizeof s.optimizer, "%s", optimizer);
+    s.optimizer = optimizer;
     *table = build();
     omp_set_num_threads(threads);
     double norm = optim_gradient_norm(table, comm_world());
@@ -37,7 +37,7 @@ static double run(parameter_table *table, const char *optimizer, int threads) {
     return norm;
 }
 
-static const char *const optimizers[] = {"adamw", "lamb"};
+static const optim_kind optimizers[] = {OPTIM_ADAMW, OPTIM_LAMB};
 
 static void test_same_bits(void **state) {
     (void)state;

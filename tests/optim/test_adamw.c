@@ -23,7 +23,7 @@ static parameter_table build(void) {
 
 static optim_settings with(double weight_decay, double beta1, double beta2, double epsilon) {
     return (optim_settings){.lr = 0.01,
-                            .schedule = "linear",
+                            .schedule = SCHEDULE_LINEAR,
                             .weight_decay = weight_decay,
                             .beta1 = beta1,
                             .beta2 = beta2,

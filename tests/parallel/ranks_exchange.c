@@ -11,14 +11,14 @@ enum { SLOTS = 4, MOST_RANKS = 16, MOST_TOKENS = 61 };
 static comm *world;
 static int rank, size;
 
-static const char *const kinds[] = {"local", "shared", "mpi"};
+static const exchange_kind kinds[] = {EXCHANGE_LOCAL, EXCHANGE_SHARED, EXCHANGE_MPI};
 
 // A team of all ranks; the exchange asks a placement only for its size.
 static topology whole_world(void) {
     return (topology){.replicas = 1, .stages = 1, .team = size, .team_rank = rank, .world = world, .team_comm = world};
 }
 
-static exchange *open_kind(const char *kind, int64_t hidden) {
+static exchange *open_kind(exchange_kind kind, int64_t hidden) {
     error err = {0};
     topology t = whole_world();
     exchange *e = exchange_create(&t, kind, MOST_TOKENS, hidden, SLOTS, &err);
@@ -26,7 +26,7 @@ static exchange *open_kind(const char *kind, int64_t hidden) {
     return e;
 }
 
-static bool can_be_had(const char *kind) { return strcmp(kind, "local") || size == 1; }
+static bool can_be_had(exchange_kind kind) { return kind != EXCHANGE_LOCAL || size == 1; }
 
 // ---- what is handed in ---------------------------------------------------------------------------------------------
 
@@ -156,10 +156,10 @@ static void run_micro_batch(exchange *e, int first_step, int64_t tokens, int64_t
     for (int k = 0; k < SLOTS; k++) check_slot(e, &steps[k], tokens, hidden);
 }
 
-static void run_micro_batches(const char *kind, int64_t hidden) {
+static void run_micro_batches(exchange_kind kind, int64_t hidden) {
     const int64_t tokens[] = {MOST_TOKENS, 0, 1, 2, size - 1, size, size + 1, 2 * size - 1, 17, MOST_TOKENS, 5, 0, 60};
     exchange *e = open_kind(kind, hidden);
-    REQUIRE(!strcmp(exchange_kind_name(e), kind));
+    REQUIRE(!strcmp(exchange_kind_name(e), exchange_words[kind]));
     for (int b = 0; b < (int)(sizeof tokens / sizeof *tokens); b++)
         run_micro_batch(e, b * SLOTS + (int)hidden, tokens[b], hidden);
     exchange_destroy(e);
@@ -173,7 +173,7 @@ static void test_sums(void **state) {
 }
 
 // Two slots handed round at once, as a PAF layer's two gradients are, each to its own readers.
-static void check_two_slots(const char *kind) {
+static void check_two_slots(exchange_kind kind) {
     enum { HIDDEN = 8 };
     placement p = {.team = size};
     exchange *e = open_kind(kind, HIDDEN);
@@ -246,7 +246,7 @@ static void test_endurance(void **state) {
 
 static void test_auto(void **state) {
     (void)state;
-    exchange *e = open_kind("auto", 8);
+    exchange *e = open_kind(EXCHANGE_AUTO, 8);
     REQUIRE(!strcmp(exchange_kind_name(e), size == 1 ? "local" : "shared"));
     exchange_destroy(e);
     exchange_destroy(NULL);
@@ -257,7 +257,7 @@ static void test_local_is_for_one(void **state) {
     if (size == 1) return;
     error err = {0};
     topology t = whole_world();
-    REQUIRE(!exchange_create(&t, "local", 8, 8, SLOTS, &err));
+    REQUIRE(!exchange_create(&t, EXCHANGE_LOCAL, 8, 8, SLOTS, &err));
     REQUIRE(err.kind == ERROR_INPUT);
     char *message =
         memory_format("parallel.exchange=local is for a team of one rank, this one has %d; use auto, shared "
@@ -286,7 +286,7 @@ static void test_buffers(void **state) {
         topology t = whole_world();
         double all = (double)exchange_need(&t, kinds[k], MOST_TOKENS, hidden, SLOTS);
         comm_sum_doubles(world, &all, 1);
-        bool shared = !strcmp(kinds[k], "shared");
+        bool shared = kinds[k] == EXCHANGE_SHARED;
         double least = (double)bytes * (shared ? size * EXCHANGE_PARTIALS + SLOTS : size * (EXCHANGE_PARTIALS + SLOTS));
         REQUIRE(all >= least && all <= 3 * least);
         exchange_destroy(e);
@@ -298,11 +298,11 @@ static void test_no_room(void **state) {
     (void)state;
     error err = {0};
     topology t = whole_world();
-    REQUIRE(!exchange_create(&t, "shared", 1 << 24, 1 << 16, SLOTS, &err));
+    REQUIRE(!exchange_create(&t, EXCHANGE_SHARED, 1 << 24, 1 << 16, SLOTS, &err));
     REQUIRE(err.kind == ERROR_INPUT);
     REQUIRE(strstr(err.text, "has no room for"));
     comm_barrier(world);
-    exchange_destroy(open_kind("shared", 8));
+    exchange_destroy(open_kind(EXCHANGE_SHARED, 8));
 }
 
 int main(int argc, char **argv) {

@@ -38,7 +38,7 @@ refused 2 'no command fintune; did you mean finetune' "$paf" fintune
 refused 2 'command line: there is no option train.lrr; did you mean train.lr\?' train --train.lrr=1
 refused 2 'train.batch = many: expected a whole number' train --train.batch=many
 refused 2 'train.lr = -1: expected a number from 0' train --train.lr=-1
-refused 2 'model.design = psf: expected one of: auto saf paf' train --model.design=psf
+refused 2 'model.design = psf: expected one of: saf paf auto' train --model.design=psf
 refused 2 'train.seed wants a value' train --train.seed
 refused 2 'what is nonsense\?' train nonsense
 refused 2 'data.task is not set' "$paf" finetune --data.dir="$toy"

@@ -117,7 +117,7 @@ static void must_run(const finetune_settings *s) {
 }
 
 static finetune_settings resumed(finetune_settings s) {
-    snprintf(s.run.resume, sizeof s.run.resume, "auto");
+    s.run.resume = RESUME_AUTO;
     return s;
 }
 
@@ -226,11 +226,11 @@ static void test_resume_before_first_checkpoint(void **state) {
 static void test_resume_as_another(void **state) {
     (void)state;
     finetune_settings s = settings_of("other", 2), changed;
-    snprintf(s.model.design, sizeof s.model.design, "saf");
+    s.model.design = DESIGN_SAF;
     must_run(&s);
     s.train.max_steps = 4;
     changed = resumed(s);
-    snprintf(changed.model.design, sizeof changed.model.design, "paf");
+    changed.model.design = DESIGN_PAF;
     must_fail(&changed, ERROR_INPUT, "design");
     changed = resumed(s);
     set_path(changed.data.vocab, "backwards.txt");
@@ -239,7 +239,7 @@ static void test_resume_as_another(void **state) {
     changed.train.batch = 8;
     must_fail(&changed, ERROR_INPUT, "train.batch 4, now it is 8");
     changed = resumed(s);
-    snprintf(changed.data.order, sizeof changed.data.order, "random");
+    changed.data.order = ORDER_RANDOM;
     must_fail(&changed, ERROR_INPUT, "data.order even, now it is random");
 }
 
@@ -264,14 +264,14 @@ static void forget_order(const char *step) {
 static void test_resume_without_order(void **state) {
     (void)state;
     finetune_settings s = settings_of("old", 2);
-    snprintf(s.data.order, sizeof s.data.order, "random");
+    s.data.order = ORDER_RANDOM;
     must_run(&s);
     if (comm_rank(world) == 0) forget_order("old/step-00000002");
     comm_barrier(world);
     s = resumed(s);
     s.train.max_steps = 4;
     finetune_settings even = s;
-    snprintf(even.data.order, sizeof even.data.order, "even");
+    even.data.order = ORDER_EVEN;
     must_fail(&even, ERROR_INPUT, "data.order random, now it is even");
     must_run(&s);
     check_whole("old", 4);
