@@ -6,6 +6,7 @@
 #define PAF_DATA_H
 
 #include "base/base.h"
+#include "batch/batch.h"
 #include "storage/storage.h"
 #include "tensor/tensor.h"
 #include "tokenizer/tokenizer.h"

@@ -19,6 +19,7 @@
 #ifndef PAF_MODEL_H
 #define PAF_MODEL_H
 
+#include "batch/batch.h"
 #include "parallel/parallel.h"
 #include "tensor/tensor.h"
 
