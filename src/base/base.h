@@ -51,14 +51,13 @@ void fatal_set_handler(void (*handler)(void));
 //
 // The root logs, by level, to standard error; what a command is asked for goes to standard output.
 
-typedef enum { LOG_QUIET, LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG } log_level;
+typedef enum { LOG_QUIET, LOG_ERROR, LOG_WARN, LOG_INFO } log_level;
 
 void log_set_level(log_level level); // default LOG_INFO
 void log_set_root(bool is_root);     // default true; where false, only log_error_any speaks
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_error_any(const char *format, ...) __attribute__((format(printf, 1, 2))); // from whichever rank calls it
 // A line that the next log line overwrites on a terminal; nothing at all where standard error is a file.
 void log_progress(const char *format, ...) __attribute__((format(printf, 1, 2)));

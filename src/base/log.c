@@ -42,7 +42,6 @@ static void log_line(const char *before, const char *format, va_list arguments) 
 LOG_FUNCTION(log_error, LOG_ERROR, "paf: error: ")
 LOG_FUNCTION(log_warn, LOG_WARN, "paf: warning: ")
 LOG_FUNCTION(log_info, LOG_INFO, "")
-LOG_FUNCTION(log_debug, LOG_DEBUG, "")
 
 void log_error_any(const char *format, ...) {
     va_list arguments;

@@ -102,7 +102,6 @@ static void say_all(void) {
     log_error("an error");
     log_warn("a warning");
     log_info("%s", "news");
-    log_debug("detail");
     log_progress("progress"); // not on a terminal
 }
 
@@ -114,7 +113,6 @@ static void say_at_level(log_level level) {
 static void say_by_default(void) { say_all(); }
 static void say_when_quiet(void) { say_at_level(LOG_QUIET); }
 static void say_warnings(void) { say_at_level(LOG_WARN); }
-static void say_details(void) { say_at_level(LOG_DEBUG); }
 static void say_elsewhere(void) {
     log_set_root(false);
     say_all();
@@ -133,7 +131,6 @@ static void test_log_levels(void **state) {
     assert_says(say_by_default, "paf: error: an error\npaf: warning: a warning\nnews\n");
     assert_says(say_when_quiet, "");
     assert_says(say_warnings, "paf: error: an error\npaf: warning: a warning\n");
-    assert_says(say_details, "paf: error: an error\npaf: warning: a warning\nnews\ndetail\n");
     assert_says(say_elsewhere, "paf: error: 7\n");
 }
 
