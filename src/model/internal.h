@@ -19,6 +19,20 @@ dropout model_dropout(const model *m, model_pass pass, random_purpose purpose, i
 // Layers are counted from the stage's first.
 dropout layer_dropout(const model *m, model_pass pass, random_purpose purpose, int64_t layer, double p);
 
+// slots.c: how many slots the exchange must have.
+int slots_needed(const model *m);
+
+// table.c: the rows of the parameter table, of which the first rank of the team saves what all have; and, once these
+// have memory, the model's pointers to them.
+void model_build_table(model *m, bool first_rank);
+void model_find_parameters(model *m);
+bool model_has_tiles(const model *m); // do the FFN's matrices lie in tiles?
+
+// memory.c: bytes of the activations; their arena, all of it handed out.
+size_t model_measure_activations(model *m);
+void model_take_activations(model *m);
+int64_t model_slice_max(const model *m); // tokens of a rank's slice, at most
+
 // stage.c: from stage to stage, this rank's slice of the tokens. Forward into the slot of layer 0's input, out of that
 // of the last layer's output; backward into m->dresidual, out of it and the reduced parts.
 void stage_receive_forward(model *m);

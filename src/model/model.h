@@ -71,6 +71,9 @@ json_t *model_config_to_json(const model_config *config);
 const char *model_design_name(model_design design);
 int64_t model_first_position(const model_config *config); // the row of a sequence's first token
 int64_t model_longest(const model_config *config);        // tokens of a sequence that there are positions for
+
+// ---- cost (cost.c): local to the rank -------------------------------------------------------------------------------
+
 // FLOP a token of a forward layer (2 a multiply-add): attention 8 H^2 + 4 S H, FFN 4 H I; S is the mean of S^2 over the
 // mean of S.
 double model_attention_work(const model_config *config, double sequence_length);
@@ -116,7 +119,8 @@ json_t *model_profile_to_json(const model_profile *profile);
 // optimizer's update a parameter and token, 0 without training; it counts for what belongs to heads and neurons.
 placement_cost model_profile_cost(const model_profile *profile, double sequence_length, double update);
 
-// ---- the model (model.c) ------------------------------------------------------------------------------------------
+// ---- the model (model.c, passes.c)
+// ------------------------------------------------------------------------------------------
 
 typedef struct {
     parameter *weight, *bias; // rows of the table; this rank's part
