@@ -12,7 +12,7 @@
     { key, type, offsetof(bench_settings, field), __VA_ARGS__ }
 const option bench_step_options[] = {
     ROW("bench.layers", OPTION_INT, layers, "0", .high = 1000, .help = "layers; 0: the config's"),
-    ROW("bench.design", OPTION_CHOICE, design, "paf", .words = model_design_words,
+    ROW("bench.design", OPTION_CHOICE, design, "paf", .words = OPTION_WORDS("saf", "paf"),
         .help = "FFN after attention, or side by side"),
     ROW("bench.balance", OPTION_BOOL, balance, "on", .help = "PAF: even out the work across the groups"),
     ROW("bench.head", OPTION_CHOICE, head, "masked_lm", .words = model_head_words, .help = "what is learnt"),

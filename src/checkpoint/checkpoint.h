@@ -47,8 +47,8 @@ typedef struct {
 // Opens path, a checkpoint folder or a run folder, and verifies the checksums of all its files (dealt out to the
 // ranks). Of a run folder, which: "latest" (the newest good one: a damaged one is named in a warning and the one before
 // it tried), "best" (what `best` names, else the newest good one). Collective over c; the same result on every rank.
-// Nothing there at all is ERROR_INPUT; nothing whole is ERROR_DAMAGED;
-// one of another version is ERROR_VERSION, and none before it is tried.
+// Nothing there at all is ERROR_INPUT; nothing whole is ERROR_DAMAGED; one of another version is ERROR_VERSION, and
+// none before it is tried.
 bool checkpoint_open(checkpoint *k, comm *c, const char *path, checkpoint_choice which, error *err);
 // Is there any checkpoint below this run folder? Local.
 bool checkpoint_exists(const char *run);
@@ -64,7 +64,7 @@ void checkpoint_close(checkpoint *k);
 // For `paf checkpoint list|show|verify`: one rank, to standard output.
 bool checkpoint_list(const char *run, FILE *out, error *err);
 bool checkpoint_show(const char *path, FILE *out, error *err); // counters, layout, tensors with shapes and pieces
-bool checkpoint_verify(const char *path, FILE *out,
-                       error *err); // every file against its checksum; ERROR_DAMAGED, ERROR_VERSION
+// Every file against its checksum; ERROR_DAMAGED, else ERROR_VERSION.
+bool checkpoint_verify(const char *path, FILE *out, error *err);
 
 #endif
